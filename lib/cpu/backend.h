@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+// What runs a guest's instructions: KVM's ioctl interface, or our own software
+// CPU. One leaf each, listed in backends.cc.
+//
+// Roles. The machine (lib/vm) owns a Vm and its Vcpus and gives each vCPU a
+// thread that calls Run() in a loop. Interrupt controllers are devices of the
+// machine for every backend of this header: they signal a vCPU by Vcpu's
+// signals and are asked through VcpuBus when the vCPU takes an interrupt.
+#ifndef LIB_CPU_BACKEND_H_
+#define LIB_CPU_BACKEND_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "lib/cpu/exit.h"
+#include "lib/cpu/regs.h"
+#include "lib/mem/guest_memory.h"
+
+namespace atl::cpu {
+
+// What a vCPU sees around it. Called on the vCPU's thread, by the backend.
+class VcpuBus {
+ public:
+  virtual ~VcpuBus() = default;
+
+  // `size` is 1, 2 or 4. Reads of nothing are all ones.
+  virtual uint32_t PortIn(uint16_t port, unsigned size) = 0;
+  virtual void PortOut(uint16_t port, unsigned size, uint32_t value) = 0;
+  // Addresses outside memory; `size` is 1, 2, 4 or 8, never across a page.
+  virtual uint64_t MmioRead(Gpa at, unsigned size) = 0;
+  virtual void MmioWrite(Gpa at, unsigned size, uint64_t value) = 0;
+
+  // The vector of the interrupt that this vCPU takes now, acknowledged (LAPIC
+  // first, then an ExtINT from the 8259), or -1 where none is deliverable.
+  virtual int AcknowledgeInterrupt(unsigned vcpu) = 0;
+  // Whether AcknowledgeInterrupt() would give one. Cheap.
+  virtual bool InterruptPending(unsigned vcpu) = 0;
+
+  // The LAPIC's part of the register file: CR8 (task priority, 4 bits), the
+  // IA32_APIC_BASE MSR, TSC deadline and the x2APIC MSRs 0x800 to 0x8FF.
+  // False: the access raises #GP(0).
+  virtual uint64_t ReadCr8(unsigned vcpu) = 0;
+  virtual void WriteCr8(unsigned vcpu, uint64_t value) = 0;
+  virtual bool ReadApicMsr(unsigned vcpu, uint32_t msr, uint64_t* value) = 0;
+  virtual bool WriteApicMsr(unsigned vcpu, uint32_t msr, uint64_t value) = 0;
+
+  // Nanoseconds of the machine's clock; the TSC is derived from it so that it
+  // agrees on all vCPUs and with the timers.
+  virtual uint64_t NowNs() = 0;
+};
+
+struct VcpuConfig {
+  unsigned index = 0;  // also its initial APIC id
+  unsigned count = 1;  // of vCPUs in the VM
+  VcpuBus* bus = nullptr;
+};
+
+class Vcpu {
+ public:
+  virtual ~Vcpu() = default;
+
+  // Executes until there is a reason to come back. Only on the vCPU's thread.
+  virtual absl::StatusOr<Exit> Run() = 0;
+
+  // After kHalted: sleeps until a signal below arrives. On the vCPU's thread.
+  virtual void WaitForWork() = 0;
+
+  // Signals: from any thread, never blocking, wake a halted vCPU.
+  virtual void Kick() = 0;                       // Run() returns kKicked soon
+  virtual void SetInterruptLine(bool high) = 0;  // InterruptPending() may be true
+  virtual void RaiseNmi() = 0;
+  virtual void SendInit() = 0;                // to wait-for-SIPI, where not the BSP
+  virtual void SendSipi(uint8_t vector) = 0;  // ignored unless waiting for it
+
+  // State: only while Run() is not executing, from one thread.
+  virtual void Reset() = 0;  // power-on; vCPUs but the first wait for SIPI
+  virtual absl::StatusOr<Regs> GetRegs() = 0;
+  virtual absl::Status SetRegs(const Regs& regs) = 0;
+  virtual absl::StatusOr<SystemRegs> GetSystemRegs() = 0;
+  virtual absl::Status SetSystemRegs(const SystemRegs& regs) = 0;
+  virtual absl::StatusOr<uint64_t> GetMsr(uint32_t msr) = 0;
+  virtual absl::Status SetMsr(uint32_t msr, uint64_t value) = 0;
+
+  // Guest instructions retired where the backend counts them, else 0.
+  virtual uint64_t instructions() const { return 0; }
+};
+
+class Vm {
+ public:
+  virtual ~Vm() = default;
+  virtual absl::StatusOr<std::unique_ptr<Vcpu>> CreateVcpu(const VcpuConfig& config) = 0;
+  virtual void SetA20(bool enabled) = 0;  // any thread; takes effect soon
+};
+
+// The outcome of a backend's self-test, for -accel auto, --check and people.
+struct Verdict {
+  bool usable = false;
+  std::string reason;  // why not, or what it is: "AMD SVM, nested paging"
+};
+
+struct BackendOptions {
+  std::string device = "/dev/kvm";  // kvm: the node that speaks KVM's ABI
+};
+
+struct Backend {
+  absl::string_view name;     // "kvm", "soft"
+  absl::string_view summary;  // a line for -accel help
+  // Runs a self-test of some milliseconds; never blocks longer than a second.
+  Verdict (*probe)(const BackendOptions& options);
+  // `memory` outlives the Vm.
+  absl::StatusOr<std::unique_ptr<Vm>> (*create_vm)(const BackendOptions& options,
+                                                   GuestMemory& memory);
+};
+
+extern const Backend kKvmBackend;
+extern const Backend kSoftBackend;
+
+}  // namespace atl::cpu
+
+#endif  // LIB_CPU_BACKEND_H_

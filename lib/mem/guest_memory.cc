@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lib/mem/guest_memory.h"
+
+#include <sys/mman.h>
+#include <sys/sysinfo.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "lib/base/checked.h"
+#include "lib/base/endian.h"
+#include "lib/base/status_macros.h"
+
+namespace atl {
+namespace {
+
+constexpr uint64_t kMinRam = uint64_t{1} << 20;
+constexpr uint64_t kMaxRam = uint64_t{1} << 40;
+
+// What the host could give at the most, so that a guest too big is refused
+// before it starts instead of killed when it touches its memory.
+uint64_t HostMemory() {
+  struct sysinfo info;
+  if (sysinfo(&info) != 0) return ~uint64_t{0};
+  return (static_cast<uint64_t>(info.totalram) + info.totalswap) * info.mem_unit;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<GuestMemory>> GuestMemory::Create(uint64_t ram_bytes) {
+  if (ram_bytes < kMinRam || ram_bytes > kMaxRam || ram_bytes % kPageSize != 0) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "guest memory of ", ram_bytes, " bytes: must be a multiple of 4K from 1M to 1T"));
+  }
+  const uint64_t host = HostMemory();
+  if (ram_bytes > host) {
+    return absl::ResourceExhaustedError(absl::StrCat("guest memory of ", ram_bytes >> 20,
+                                                     "M: the host has ", host >> 20,
+                                                     "M of memory and swap"));
+  }
+  UniqueFd fd(memfd_create("guest-ram", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  if (!fd.valid()) return ErrnoError(errno, "memfd_create for guest memory");
+  if (ftruncate(fd.get(), static_cast<off_t>(ram_bytes)) != 0) {
+    return ErrnoError(errno, absl::StrCat("guest memory of ", ram_bytes >> 20, "M"));
+  }
+  void* ram =
+      mmap(nullptr, ram_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd.get(), 0);
+  if (ram == MAP_FAILED) return ErrnoError(errno, "mmap of guest memory");
+  // Huge pages where the host gives them: the software CPU's reach is the host's.
+  madvise(ram, ram_bytes, MADV_HUGEPAGE);
+  return std::unique_ptr<GuestMemory>(
+      new GuestMemory(std::move(fd), static_cast<uint8_t*>(ram), ram_bytes));
+}
+
+GuestMemory::GuestMemory(UniqueFd fd, uint8_t* ram, uint64_t ram_bytes)
+    : fd_(std::move(fd)),
+      ram_(ram),
+      ram_bytes_(ram_bytes),
+      page_flags_(new std::atomic<uint8_t>[ram_bytes >> kPageShift]()) {
+  slots_.push_back({Gpa(0), low_ram_bytes(), ram_, SlotKind::kRam});
+  if (high_ram_bytes() != 0) {
+    slots_.push_back({Gpa(kHighRamBase), high_ram_bytes(), ram_ + low_ram_bytes(), SlotKind::kRam});
+  }
+}
+
+GuestMemory::~GuestMemory() { munmap(ram_, ram_bytes_); }
+
+uint64_t GuestMemory::low_ram_bytes() const { return std::min(ram_bytes_, kLowRamLimit); }
+uint64_t GuestMemory::high_ram_bytes() const { return ram_bytes_ - low_ram_bytes(); }
+
+void GuestMemory::RemoveListener(SlotListener* listener) {
+  listeners_.erase(std::remove(listeners_.begin(), listeners_.end(), listener), listeners_.end());
+}
+
+void GuestMemory::SetSlot(Gpa base, uint64_t size, uint8_t* host, SlotKind kind) {
+  const Gpa end = base + size;
+  std::vector<MemorySlot> next;
+  for (const MemorySlot& s : slots_) {
+    const Gpa s_end = s.base + s.size;
+    if (s_end <= base || s.base >= end) {
+      next.push_back(s);
+      continue;
+    }
+    if (s.base < base) next.push_back({s.base, base - s.base, s.host, s.kind});
+    if (s_end > end) next.push_back({end, s_end - end, s.host + (end - s.base), s.kind});
+  }
+  if (host != nullptr) next.push_back({base, size, host, kind});
+  std::sort(next.begin(), next.end(),
+            [](const MemorySlot& a, const MemorySlot& b) { return a.base < b.base; });
+  slots_ = std::move(next);
+  for (SlotListener* l : listeners_) l->OnSlotsChanged();
+}
+
+const MemorySlot* GuestMemory::Find(Gpa at, uint64_t size) const {
+  for (const MemorySlot& s : slots_) {
+    if (at >= s.base && RangeFits(at - s.base, size, s.size)) return &s;
+  }
+  return nullptr;
+}
+
+void GuestMemory::CopyIn(void* to, const uint8_t* from, size_t size) {
+  // One access for what a guest writes by one access (descriptor indices).
+  const bool aligned = (reinterpret_cast<uintptr_t>(from) & (size - 1)) == 0;
+  if (aligned && size == 8) {
+    uint64_t v = __atomic_load_n(reinterpret_cast<const uint64_t*>(from), __ATOMIC_ACQUIRE);
+    std::memcpy(to, &v, 8);
+  } else if (aligned && size == 4) {
+    uint32_t v = __atomic_load_n(reinterpret_cast<const uint32_t*>(from), __ATOMIC_ACQUIRE);
+    std::memcpy(to, &v, 4);
+  } else if (aligned && size == 2) {
+    uint16_t v = __atomic_load_n(reinterpret_cast<const uint16_t*>(from), __ATOMIC_ACQUIRE);
+    std::memcpy(to, &v, 2);
+  } else {
+    std::memcpy(to, from, size);
+  }
+}
+
+bool GuestMemory::Read(Gpa from, std::span<uint8_t> to) const {
+  // Checked whole before the first byte is copied: a copy may span slots.
+  for (uint64_t done = 0; done < to.size();) {
+    const MemorySlot* s = Find(from + done, 1);
+    if (s == nullptr) return false;
+    done += s->size - (from + done - s->base);
+  }
+  for (uint64_t done = 0; done < to.size();) {
+    const MemorySlot* s = Find(from + done, 1);
+    const uint64_t at = from + done - s->base;
+    const uint64_t n = std::min<uint64_t>(s->size - at, to.size() - done);
+    std::memcpy(to.data() + done, s->host + at, n);
+    done += n;
+  }
+  return true;
+}
+
+bool GuestMemory::Write(Gpa to, std::span<const uint8_t> from) {
+  for (uint64_t done = 0; done < from.size();) {
+    const MemorySlot* s = Find(to + done, 1);
+    if (s == nullptr) return false;
+    done += s->size - (to + done - s->base);
+  }
+  for (uint64_t done = 0; done < from.size();) {
+    const MemorySlot* s = Find(to + done, 1);
+    const uint64_t at = to + done - s->base;
+    const uint64_t n = std::min<uint64_t>(s->size - at, from.size() - done);
+    if (s->kind == SlotKind::kRam) {
+      uint8_t* host = s->host + at;
+      const bool aligned = (reinterpret_cast<uintptr_t>(host) & (n - 1)) == 0;
+      // The guest polls on single values: they must appear at once.
+      if (aligned && n == 8) {
+        __atomic_store_n(reinterpret_cast<uint64_t*>(host), LoadLe<uint64_t>(from.data() + done),
+                         __ATOMIC_RELEASE);
+      } else if (aligned && n == 4) {
+        __atomic_store_n(reinterpret_cast<uint32_t*>(host), LoadLe<uint32_t>(from.data() + done),
+                         __ATOMIC_RELEASE);
+      } else if (aligned && n == 2) {
+        __atomic_store_n(reinterpret_cast<uint16_t*>(host), LoadLe<uint16_t>(from.data() + done),
+                         __ATOMIC_RELEASE);
+      } else {
+        std::memcpy(host, from.data() + done, n);
+      }
+    }
+    done += n;
+  }
+  MarkWritten(to, from.size());
+  return true;
+}
+
+bool GuestMemory::Fill(Gpa to, uint8_t value, uint64_t size) {
+  for (uint64_t done = 0; done < size;) {
+    const MemorySlot* s = Find(to + done, 1);
+    if (s == nullptr) return false;
+    done += s->size - (to + done - s->base);
+  }
+  for (uint64_t done = 0; done < size;) {
+    const MemorySlot* s = Find(to + done, 1);
+    const uint64_t at = to + done - s->base;
+    const uint64_t n = std::min<uint64_t>(s->size - at, size - done);
+    if (s->kind == SlotKind::kRam) std::memset(s->host + at, value, n);
+    done += n;
+  }
+  MarkWritten(to, size);
+  return true;
+}
+
+std::span<uint8_t> GuestMemory::Span(Gpa at, uint64_t size) {
+  const MemorySlot* s = Find(at, size);
+  if (s == nullptr || s->kind != SlotKind::kRam) return {};
+  return {s->host + (at - s->base), size};
+}
+
+void GuestMemory::MarkWritten(Gpa at, uint64_t size) {
+  if (watcher_ == nullptr || size == 0) return;
+  // A full fence: a vCPU that sets the flag and then reads the page must either
+  // see these bytes or be seen by the load below.
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  const uint64_t last = (at + (size - 1)).value >> kPageShift;
+  for (uint64_t page = at.value >> kPageShift; page <= last; ++page) {
+    const MemorySlot* s = Find(ToGpa(Gfn(page)), 1);
+    if (s == nullptr || s->kind != SlotKind::kRam) continue;
+    std::optional<uint64_t> index = RamPage(s->host + (ToGpa(Gfn(page)) - s->base));
+    if (index && page_flags_[*index].load(std::memory_order_relaxed) != 0) {
+      watcher_->OnWatchedWrite(Gfn(page));
+    }
+  }
+}
+
+}  // namespace atl
