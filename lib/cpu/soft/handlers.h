@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+// Who executes which mnemonic: one table of entries for each exec_*.cc and
+// sys_*.cc, all listed in handlers.cc and indexed by mnemonic at start-up. An
+// entry chooses a handler for a decoded instruction (by operand kinds and
+// sizes), or none: then the instruction is #UD.
+#ifndef LIB_CPU_SOFT_HANDLERS_H_
+#define LIB_CPU_SOFT_HANDLERS_H_
+
+#include <cstdint>
+#include <span>
+
+#include "lib/cpu/soft/insn.h"
+
+struct ZydisDecodedInstruction_;
+struct ZydisDecodedOperand_;
+
+namespace atl::cpu::soft {
+
+// What a selector sees beside the filled-in Insn.
+struct DecodedView {
+  const ZydisDecodedInstruction_* insn = nullptr;
+  const ZydisDecodedOperand_* operands = nullptr;  // the visible ones first
+};
+
+using Selector = Handler (*)(const Insn& in, const DecodedView& view);
+
+struct HandlerEntry {
+  uint16_t mnemonic;  // ZydisMnemonic
+  Selector select;
+};
+
+using HandlerTable = std::span<const HandlerEntry>;
+
+// The tables, each at the foot of its file.
+extern const HandlerTable kIntegerHandlers;  // exec_integer*.cc
+extern const HandlerTable kControlHandlers;  // exec_control.cc: near branches, stack
+extern const HandlerTable kStringHandlers;   // exec_string.cc
+extern const HandlerTable kSystemHandlers;   // sys_*.cc: far, CR, MSR, I/O, tables
+extern const HandlerTable kNativeHandlers;   // native_*.cc: x87, MMX, SSE, AES, SHA
+
+// Handler for a decoded instruction, or null (#UD).
+Handler SelectHandler(const Insn& in, const DecodedView& view);
+
+}  // namespace atl::cpu::soft
+
+#endif  // LIB_CPU_SOFT_HANDLERS_H_

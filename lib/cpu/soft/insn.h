@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+// A decoded instruction: everything that executing it needs, in one cache line,
+// made once by the decoder (decode.h) and kept in the code cache. The
+// interpreter calls `run`; the translator reads the fields.
+#ifndef LIB_CPU_SOFT_INSN_H_
+#define LIB_CPU_SOFT_INSN_H_
+
+#include <cstdint>
+
+#include "lib/cpu/regs.h"
+
+namespace atl::cpu::soft {
+
+class SoftVcpu;
+struct Insn;
+
+// How an instruction ended.
+enum class Step : uint8_t {
+  // Done; the loop adds the length to rip and goes on in the block.
+  kNext,
+  // rip was set by the instruction (a taken branch; or left unchanged to run
+  // the same instruction again after looking at interrupts, for REP).
+  kBranch,
+  // Done as kNext, but what blocks rest on may have changed (mode, paging,
+  // segments, interrupt flag, code bytes): leave the block, look at events.
+  kLeave,
+  // The exception in SoftVcpu::fault; rip is still this instruction's and
+  // nothing architectural has changed but what the manual says has.
+  kFault,
+  // Leave Run() with SoftVcpu::exit after adding the length to rip.
+  kExit,
+};
+
+using Handler = Step (*)(SoftVcpu& c, const Insn& in);
+
+// Register numbers in Insn: 0-15 are Gpr; kHigh8 + n is AH, CH, DH, BH.
+inline constexpr uint8_t kNoReg = 0xFF;
+inline constexpr uint8_t kRipReg = 0x10;
+inline constexpr uint8_t kHigh8 = 0x20;
+
+struct alignas(64) Insn {
+  Handler run = nullptr;
+  uint64_t imm = 0;          // sign-extended to 64 bits; branches: the displacement
+  int64_t disp = 0;          // of the memory operand (moffs: the address)
+  uint16_t mnemonic = 0;     // ZydisMnemonic
+  uint8_t length = 0;        // bytes, 1 to 15
+  uint8_t operand_size = 4;  // bytes: 1, 2, 4, 8 of the main operands
+  uint8_t address_size = 4;  // bytes: 2, 4, 8
+  // Operands that are general registers, in the order of the manual's operand
+  // list; a memory operand leaves its place kNoReg.
+  uint8_t reg0 = kNoReg, reg1 = kNoReg, reg2 = kNoReg;
+  // Memory operand: base + index * scale + disp in segment `seg`.
+  uint8_t base = kNoReg, index = kNoReg, scale = 1, seg = kDs;
+  bool has_mem = false;
+  uint8_t mem_size = 0;  // bytes of the memory operand where <= 64, else 0
+  bool lock = false, rep = false, repne = false;
+  uint8_t imm2 = 0;  // ENTER's level, EXTRQ's and the like
+  // Where ModRM lies in `bytes` (0: none), for re-encoding by native.h.
+  uint8_t modrm_at = 0;
+  uint8_t bytes[15] = {};
+};
+static_assert(sizeof(Insn) == 64);
+
+}  // namespace atl::cpu::soft
+
+#endif  // LIB_CPU_SOFT_INSN_H_

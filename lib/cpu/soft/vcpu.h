@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+// A vCPU of the software CPU: state, MMU, code cache and the loop that runs
+// decoded blocks. The instruction handlers (exec_*.cc), the system code
+// (sys_*.cc) and the MMU work on this class; nothing outside lib/cpu/soft
+// includes this header.
+//
+// Run(): events (events.cc) -> block (code_cache.cc) -> handlers, until an
+// event ends it. One thread a vCPU; signals from others are atomics in
+// `requests` and a wake-up.
+#ifndef LIB_CPU_SOFT_VCPU_H_
+#define LIB_CPU_SOFT_VCPU_H_
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+
+#include "lib/base/mutex.h"
+#include "lib/cpu/backend.h"
+#include "lib/cpu/soft/fault.h"
+#include "lib/cpu/soft/insn.h"
+#include "lib/cpu/soft/mmu.h"
+#include "lib/cpu/soft/state.h"
+
+namespace atl::cpu::soft {
+
+class SoftVm;
+class CodeCache;
+
+// Bits of SoftVcpu::requests.
+enum Request : uint32_t {
+  kKickRequest = 1 << 0,
+  kInterruptRequest = 1 << 1,  // the line is high; stays until it is low
+  kNmiRequest = 1 << 2,
+  kInitRequest = 1 << 3,
+  kSipiRequest = 1 << 4,
+  kFlushRequest = 1 << 5,  // Mmu::RequestFlush()
+  // What the instruction stream itself wants looked at before the next one:
+  // the shadow has passed, TF is set, a debug exception is pending.
+  kInternalRequest = 1 << 6,
+};
+
+class SoftVcpu final : public Vcpu {
+ public:
+  SoftVcpu(SoftVm& vm, GuestMemory& memory, const VcpuConfig& config);
+  ~SoftVcpu() override;
+
+  // Vcpu.
+  absl::StatusOr<Exit> Run() override;
+  void WaitForWork() override;
+  void Kick() override;
+  void SetInterruptLine(bool high) override;
+  void RaiseNmi() override;
+  void SendInit() override;
+  void SendSipi(uint8_t vector) override;
+  void Reset() override;
+  absl::StatusOr<Regs> GetRegs() override;
+  absl::Status SetRegs(const Regs& regs) override;
+  absl::StatusOr<SystemRegs> GetSystemRegs() override;
+  absl::Status SetSystemRegs(const SystemRegs& regs) override;
+  absl::StatusOr<uint64_t> GetMsr(uint32_t msr) override;
+  absl::Status SetMsr(uint32_t msr, uint64_t value) override;
+  uint64_t instructions() const override { return retired.load(std::memory_order_relaxed); }
+
+  // For handlers: records an exception and is what they return.
+  Step Raise(Vector v) {
+    fault = {v, false, 0, 0};
+    return Step::kFault;
+  }
+  Step Raise(Vector v, uint32_t error_code) {
+    fault = {v, true, error_code, 0};
+    return Step::kFault;
+  }
+
+  bool user() const { return s.cpl == 3; }
+  Rights rights() const { return s.cpl == 3 ? Rights::kUser : Rights::kSupervisor; }
+  bool in_64bit() const { return s.code_size == CodeSize::k64; }
+
+  CpuState s;
+  Fault fault;
+  Exit exit;
+  Mmu mmu;
+  SoftVm& vm;
+  VcpuBus& bus;
+  GuestMemory& memory;
+  const unsigned index;
+  const unsigned count;
+  std::unique_ptr<CodeCache> code;
+
+  // What others asked of this vCPU; zero while there is nothing to look at.
+  std::atomic<uint32_t> requests{0};
+  std::atomic<uint8_t> sipi_vector{0};
+  std::atomic<uint64_t> retired{0};
+
+ private:
+  void Post(uint32_t request);  // sets the bit, wakes the thread where it waits
+
+  Mutex wait_mu_;
+  CondVar wait_cv_;
+};
+
+// ---- sys_*.cc: exceptions, interrupts, far transfers ----
+
+// Delivers `fault` or an interrupt: pushes the frame and sets rip by the mode's
+// rules, with #DF and triple fault. `soft_interrupt`: INT n, INT3, INTO (rip
+// pushed is `next_rip`, DPL of the gate is checked). False: triple fault.
+bool DeliverFault(SoftVcpu& c);
+bool DeliverInterrupt(SoftVcpu& c, uint8_t vector);
+Step SoftwareInterrupt(SoftVcpu& c, uint8_t vector, uint64_t next_rip);
+
+// Loads a segment register as MOV/POP/LDS do, with all checks; false: fault.
+bool LoadSegment(SoftVcpu& c, SegmentIndex index, uint16_t selector);
+// Sets the hidden part in real and virtual-8086 mode.
+void LoadSegmentReal(SoftVcpu& c, SegmentIndex index, uint16_t selector);
+// Recomputes code_size, stack32, cpl-derived and paging-derived fields and the
+// segments' flat bits after any change to CR0, EFER, CS, SS or RFLAGS.VM.
+void ModeChanged(SoftVcpu& c);
+
+}  // namespace atl::cpu::soft
+
+#endif  // LIB_CPU_SOFT_VCPU_H_
