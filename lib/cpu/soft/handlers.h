@@ -22,7 +22,8 @@ struct DecodedView {
   const ZydisDecodedOperand_* operands = nullptr;  // the visible ones first
 };
 
-using Selector = Handler (*)(const Insn& in, const DecodedView& view);
+// May refine `in` (register numbers, thunk).
+using Selector = Handler (*)(Insn& in, const DecodedView& view);
 
 struct HandlerEntry {
   uint16_t mnemonic;  // ZydisMnemonic

@@ -47,7 +47,8 @@ struct alignas(64) Insn {
   uint8_t operand_size = 4;  // bytes: 1, 2, 4, 8 of the main operands
   uint8_t address_size = 4;  // bytes: 2, 4, 8
   // Operands that are general registers, in the order of the manual's operand
-  // list; a memory operand leaves its place kNoReg.
+  // list; a memory operand leaves its place kNoReg. The selectors of native_*.cc
+  // put the numbers of vector registers here too.
   uint8_t reg0 = kNoReg, reg1 = kNoReg, reg2 = kNoReg;
   // Memory operand: base + index * scale + disp in segment `seg`.
   uint8_t base = kNoReg, index = kNoReg, scale = 1, seg = kDs;
@@ -58,6 +59,7 @@ struct alignas(64) Insn {
   // Where ModRM lies in `bytes` (0: none), for re-encoding by native.h.
   uint8_t modrm_at = 0;
   uint8_t bytes[15] = {};
+  uint32_t thunk = 0;  // native_*.cc: which host code; set by the selector
 };
 static_assert(sizeof(Insn) == 64);
 
