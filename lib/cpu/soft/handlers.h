@@ -37,7 +37,13 @@ extern const HandlerTable kIntegerHandlers;  // exec_integer*.cc
 extern const HandlerTable kControlHandlers;  // exec_control.cc: near branches, stack
 extern const HandlerTable kStringHandlers;   // exec_string.cc
 extern const HandlerTable kSystemHandlers;   // sys_*.cc: far, CR, MSR, I/O, tables
-extern const HandlerTable kNativeHandlers;   // native_*.cc: x87, MMX, SSE, AES, SHA
+
+// x87, MMX, SSE to SSE4.2, AES, PCLMULQDQ and SHA are chosen by Zydis' ISA set, not
+// by mnemonic (MOVSD and CMPSD are string instructions too): SelectHandler() asks
+// IsNative() before it looks into the tables. Null of SelectNative(): #UD, since
+// the host lacks it. CRC32 and POPCNT are not native.
+bool IsNative(const DecodedView& view);
+Handler SelectNative(Insn& in, const DecodedView& view);
 
 // Handler for a decoded instruction, or null (#UD).
 Handler SelectHandler(const Insn& in, const DecodedView& view);
