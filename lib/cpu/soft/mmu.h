@@ -98,6 +98,9 @@ class Mmu {
   void FlushPcid(uint16_t pcid, bool globals_too);
   // A page got decoded code, or an armed watchpoint: no fast writes to it.
   void DropWriteTags(uint64_t ram_page);
+  // Changes with every flush of any kind, FlushPage() too: translations of code
+  // that others remember hold while it is the same.
+  uint64_t generation() const { return generation_; }
   // From any thread: the vCPU flushes all before its next block; the caller
   // waits for flush_done() where it needs to know.
   void RequestFlush() { flush_requested_.store(true, std::memory_order_release); }
@@ -111,6 +114,7 @@ class Mmu {
   friend class MmuTestPeer;
   SoftVcpu& vcpu_;
   GuestMemory& memory_;
+  uint64_t generation_ = 1;
   TlbEntry tlb_[2][kTlbSize];
   std::atomic<bool> flush_requested_{false};
 };

@@ -79,6 +79,7 @@ struct alignas(64) FpuState {
 struct alignas(64) CpuState {
   uint64_t gpr[16] = {};
   uint64_t rip = 0xFFF0;
+  uint64_t zero = 0;  // so that an absent base or index register is a slot too
 
   // The six arithmetic flags as the host's LAHF and SETO give them: `flags_lo`
   // holds SF ZF AF PF CF at their places in RFLAGS (other bits are noise),

@@ -85,11 +85,18 @@ class SoftVcpu final : public Vcpu {
   const unsigned index;
   const unsigned count;
   std::unique_ptr<CodeCache> code;
+  // The page version that the running block was decoded at, and where the
+  // present one stands: a store that changes it ends the block (kLeave).
+  const std::atomic<uint32_t>* block_version_at = nullptr;
+  uint32_t block_version = 0;
+  unsigned pauses = 0;  // PAUSE instructions since the last yield of the host CPU
 
   // What others asked of this vCPU; zero while there is nothing to look at.
   std::atomic<uint32_t> requests{0};
   std::atomic<uint8_t> sipi_vector{0};
   std::atomic<uint64_t> retired{0};
+  // Whether the thread is inside Run(), and so may hold fast TLB entries in use.
+  std::atomic<bool> in_run{false};
 
  private:
   void Post(uint32_t request);  // sets the bit, wakes the thread where it waits

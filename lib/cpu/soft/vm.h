@@ -42,11 +42,16 @@ class SoftVm final : public Vm, public SlotListener, public WriteWatcher {
   uint32_t CodeVersion(uint64_t ram_page) const {
     return versions_[ram_page].load(std::memory_order_acquire);
   }
-  // Bytes [offset, offset + size) of a page flagged kPageHasCode are about to
-  // change, or did.
+  // Bytes of a page flagged kPageHasCode have changed. Call it after the store:
+  // a vCPU that decodes between the two sees old bytes with the old version.
   void CodeWritten(uint64_t ram_page);
-  // Before decoding from a page not yet flagged: see above. On `self`'s thread.
-  void WatchCodePage(uint64_t ram_page, SoftVcpu& self);
+  // Before decoding from a RAM page: see above. On `self`'s thread. False where
+  // `self` was kicked while it waited: leave Run() and try again.
+  bool WatchCodePage(uint64_t ram_page, SoftVcpu& self);
+  // Where CodeVersion() lies; for memory that is no RAM, a place that never changes.
+  const std::atomic<uint32_t>* VersionPlace(uint64_t ram_page) const {
+    return &versions_[ram_page];
+  }
 
   // Serialises locked accesses that no host instruction can do at once (MMIO,
   // page crossing) against each other.
@@ -60,6 +65,8 @@ class SoftVm final : public Vm, public SlotListener, public WriteWatcher {
   GuestMemory& memory_;
   std::atomic<uint64_t> a20_mask_{~uint64_t{0}};
   std::unique_ptr<std::atomic<uint32_t>[]> versions_;
+  // Per RAM page: no vCPU has a fast write entry for it any more.
+  std::unique_ptr<std::atomic<bool>[]> watched_;
   Mutex split_lock_;
   Mutex vcpus_mu_;
   std::vector<SoftVcpu*> vcpus_ ABSL_GUARDED_BY(vcpus_mu_);
