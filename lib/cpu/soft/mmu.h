@@ -17,7 +17,7 @@
 #include <cstdint>
 #include <cstring>
 
-#include "lib/cpu/soft/access.h"
+#include "lib/cpu/soft/rights.h"
 #include "lib/cpu/soft/walk.h"
 #include "lib/mem/guest_memory.h"
 

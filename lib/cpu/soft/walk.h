@@ -11,7 +11,7 @@
 
 #include <cstdint>
 
-#include "lib/cpu/soft/access.h"
+#include "lib/cpu/soft/rights.h"
 #include "lib/mem/guest_memory.h"
 
 namespace atl::cpu::soft {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Kinds of memory access, shared by the MMU and the page walker.
-#ifndef LIB_CPU_SOFT_ACCESS_H_
-#define LIB_CPU_SOFT_ACCESS_H_
+#ifndef LIB_CPU_SOFT_RIGHTS_H_
+#define LIB_CPU_SOFT_RIGHTS_H_
 
 #include <cstdint>
 
@@ -15,4 +15,4 @@ enum class Rights : uint8_t { kSupervisor, kUser, kImplicitSupervisor };
 
 }  // namespace atl::cpu::soft
 
-#endif  // LIB_CPU_SOFT_ACCESS_H_
+#endif  // LIB_CPU_SOFT_RIGHTS_H_
