@@ -67,7 +67,9 @@ class IrqChips final : public Device, public MsiSink {
   void ConnectVcpu(unsigned vcpu, VcpuSignals* signals);
 
   // Lines that live as long as this object. What shares a line gets a source of
-  // its own: the line is high where any source is. At most 64 sources in all.
+  // its own (null past 40 of them), which must go before this object: the line
+  // is high where any source is. Saved state knows sources by the order in which
+  // they were made; load this device before those that drive its lines.
   IrqLine& isa_irq(unsigned irq);     // 0 to 15
   IrqLine& ioapic_pin(unsigned pin);  // 16 to 23
   std::unique_ptr<IrqLine> NewIsaSource(unsigned irq);
