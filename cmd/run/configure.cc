@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: Apache-2.0
+// From the option table's values to a machine description.
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/string_view.h"
+#include "cmd/run/options.h"
+#include "lib/base/status_macros.h"
+#include "lib/cli/suggest.h"
+#include "lib/dev/types.h"
+
+namespace atl::run {
+namespace {
+
+using cli::Parsed;
+using cli::UsageError;
+
+constexpr unsigned kMaxSerials = 4;
+
+absl::StatusOr<vm::SerialConfig> ParseSerial(absl::string_view option, absl::string_view text) {
+  vm::SerialConfig out;
+  if (text == "stdio") {
+    out.kind = vm::SerialKind::kStdio;
+  } else if (text == "null") {
+    out.kind = vm::SerialKind::kNull;
+  } else if (text == "none") {
+    out.kind = vm::SerialKind::kNone;
+  } else if (text.substr(0, 5) == "file:" && text.size() > 5) {
+    out.kind = vm::SerialKind::kFile;
+    out.path = std::string(text.substr(5));
+  } else {
+    return UsageError(absl::StrCat("option '", option, "': no such character device '", text,
+                                   "': stdio, null, none and file:FILE are"));
+  }
+  return out;
+}
+
+absl::Status ReadPort(absl::string_view key, const std::optional<std::string>& value, uint64_t max,
+                      uint16_t* out) {
+  uint64_t number = 0;
+  const absl::string_view text = value ? absl::string_view(*value) : "";
+  const bool hex = text.substr(0, 2) == "0x";
+  if (!(hex ? absl::SimpleHexAtoi(text, &number) : absl::SimpleAtoi(text, &number)) ||
+      number == 0 || number > max) {
+    return UsageError(absl::StrCat("option '-device': isa-debug-exit: ", key, "='", text,
+                                   "' is not a number from 1 to ", max));
+  }
+  *out = static_cast<uint16_t>(number);
+  return absl::OkStatus();
+}
+
+absl::Status AddDevice(absl::string_view text, vm::MachineConfig& machine) {
+  const std::vector<cli::KeyItem> items = cli::SplitKeyList(text);
+  const std::string type = items.empty() ? "" : items[0].key;
+  if (type != "isa-debug-exit") {
+    std::vector<std::string> names;
+    for (const dev::DeviceType& t : dev::DeviceTypes()) {
+      if (t.user_creatable) names.emplace_back(t.name);
+    }
+    return UsageError(absl::StrCat("option '-device': no such device type '", type, "'",
+                                   cli::DidYouMean(type, names), ": there is ",
+                                   absl::StrJoin(names, ", ")));
+  }
+  vm::DebugExitConfig config;
+  for (size_t i = 1; i < items.size(); ++i) {
+    const cli::KeyItem& item = items[i];
+    if (item.key == "iobase") {
+      RETURN_IF_ERROR(ReadPort(item.key, item.value, 0xFFFF, &config.iobase));
+    } else if (item.key == "iosize") {
+      RETURN_IF_ERROR(ReadPort(item.key, item.value, 8, &config.iosize));
+    } else {
+      return UsageError(absl::StrCat("option '-device': isa-debug-exit has no property '", item.key,
+                                     "': it has iobase and iosize"));
+    }
+  }
+  machine.debug_exit = config;
+  return absl::OkStatus();
+}
+
+absl::Status AddDrives(const Parsed& args, vm::MachineConfig& machine) {
+  constexpr std::array<absl::string_view, 4> kHd = {"-hda", "-hdb", "-hdc", "-hdd"};
+  for (unsigned i = 0; i < kHd.size(); ++i) {
+    if (std::optional<std::string> file = args.Text(kHd[i])) {
+      vm::DriveConfig drive;
+      drive.file = *file;
+      drive.index = i;
+      drive.option = std::string(kHd[i]);
+      machine.drives.push_back(std::move(drive));
+    }
+  }
+  for (const cli::Given* given : args.All("-drive")) {
+    const Parsed& keys = given->keys;
+    vm::DriveConfig drive;
+    drive.option = "-drive";
+    drive.file = keys.TextOr("file", "");
+    drive.format = keys.TextOr("format", "");
+    if (keys.TextOr("if", "ide") == "virtio") drive.interface = vm::DiskInterface::kVirtio;
+    if (std::optional<uint64_t> index = keys.Number("index")) {
+      drive.index = static_cast<unsigned>(*index);
+    }
+    drive.read_only = keys.OnOr("readonly", false);
+    drive.serial = keys.TextOr("serial", "");
+    machine.drives.push_back(std::move(drive));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<Invocation> Configure(const Parsed& args) {
+  Invocation out;
+  vm::MachineConfig& m = out.machine;
+  if (args.OnOr("--check", false)) out.mode = Mode::kCheck;
+  if (args.OnOr("--dry-run", false)) out.mode = Mode::kDryRun;
+  out.json = args.OnOr("--json", false);
+  if (out.json && out.mode == Mode::kRun) {
+    return UsageError("option '--json' goes with --check or --dry-run");
+  }
+
+  m.ram_bytes = args.NumberOr("-m", m.ram_bytes);
+  if (m.ram_bytes % kPageSize != 0) {
+    return UsageError(
+        absl::StrCat("option '-m': '", args.TextOr("-m", ""), "' is no multiple of 4K"));
+  }
+  if (const cli::Given* smp = args.Find("-smp")) {
+    m.vcpus = static_cast<unsigned>(smp->keys.NumberOr("cpus", 1));
+  }
+  if (const cli::Given* accel = args.Find("-accel")) {
+    m.accel = accel->keys.TextOr("accel", "auto");
+    m.kvm_device = accel->keys.TextOr("device", m.kvm_device);
+    if (m.accel == "help") {
+      out.mode = Mode::kList;
+      out.list = "accel";
+    } else if (accel->keys.Has("device") && m.accel == "soft") {
+      return UsageError("option '-accel': soft takes no 'device'");
+    }
+  }
+  if (const cli::Given* rtc = args.Find("-rtc")) {
+    m.rtc_local_time = rtc->keys.TextOr("base", "utc") == "localtime";
+  }
+  for (const cli::Given* device : args.All("-device")) {
+    if (device->text == "help") {
+      out.mode = Mode::kList;
+      out.list = "device";
+      continue;
+    }
+    RETURN_IF_ERROR(AddDevice(device->text, m));
+  }
+  RETURN_IF_ERROR(AddDrives(args, m));
+
+  m.kernel = args.TextOr("-kernel", "");
+  m.initrd = args.TextOr("-initrd", "");
+  m.append = args.TextOr("-append", "");
+  m.bios = args.TextOr("-bios", "");
+
+  for (const cli::Given* serial : args.All("-serial")) {
+    ASSIGN_OR_RETURN(vm::SerialConfig config, ParseSerial("-serial", serial->text));
+    m.serials.push_back(std::move(config));
+  }
+  if (m.serials.size() > kMaxSerials) {
+    return UsageError(absl::StrCat("option '-serial': stands ", m.serials.size(),
+                                   " times; a PC has ", kMaxSerials, " serial ports"));
+  }
+  if (m.serials.empty()) m.serials.push_back({vm::SerialKind::kStdio, ""});
+  if (std::optional<std::string> debugcon = args.Text("-debugcon")) {
+    ASSIGN_OR_RETURN(m.debugcon, ParseSerial("-debugcon", *debugcon));
+  }
+  const auto is_stdio = [](const vm::SerialConfig& s) { return s.kind == vm::SerialKind::kStdio; };
+  const size_t stdio_users =
+      static_cast<size_t>(std::count_if(m.serials.begin(), m.serials.end(), is_stdio)) +
+      (m.debugcon && is_stdio(*m.debugcon) ? 1 : 0);
+  if (stdio_users > 1) {
+    return UsageError("stdio stands for more than one of -serial and -debugcon");
+  }
+
+  m.name = args.TextOr("-name", absl::StrCat("vm-", getpid()));
+  const auto bad = [](char c) {
+    return !absl::ascii_isalnum(c) && c != '-' && c != '_' && c != '.';
+  };
+  if (m.name.empty() || m.name.size() > 64 || m.name[0] == '.' ||
+      std::any_of(m.name.begin(), m.name.end(), bad)) {
+    return UsageError(absl::StrCat("option '-name': '", m.name,
+                                   "' is not 1 to 64 letters, digits, '-', '_' and '.'"));
+  }
+  m.no_reboot = args.OnOr("-no-reboot", false);
+  if (std::optional<uint64_t> seconds = args.Number("--timeout")) {
+    out.timeout = std::chrono::seconds(*seconds);
+  }
+  if (const cli::Given* events = args.Find("--events")) {
+    out.events = true;
+    out.events_file = events->keys.TextOr("file", "");
+  }
+  if (out.mode != Mode::kList) {
+    absl::Status status = vm::CheckConfig(m);
+    if (!status.ok()) return UsageError(status.message());
+  }
+  return out;
+}
+
+}  // namespace atl::run

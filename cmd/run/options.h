@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+// run's command line: one table, and what it makes of it.
+#ifndef CMD_RUN_OPTIONS_H_
+#define CMD_RUN_OPTIONS_H_
+
+#include <chrono>
+#include <optional>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "lib/cli/option.h"
+#include "lib/vm/config.h"
+
+namespace atl::run {
+
+extern const cli::Command kRunCommand;
+
+enum class Mode : uint8_t {
+  kRun,
+  kCheck,   // --check: self-tests of backends and files
+  kDryRun,  // --dry-run: what would be started
+  kList,    // an option's value was "help"
+};
+
+struct Invocation {
+  Mode mode = Mode::kRun;
+  bool json = false;        // --json, with --check and --dry-run
+  bool events = false;      // --events json
+  std::string events_file;  // empty: standard error
+  std::string list;         // kList: what to print
+  std::optional<std::chrono::milliseconds> timeout;
+  vm::MachineConfig machine;
+};
+
+// From parsed options to a machine. Usage errors name the option and what is
+// valid; nothing is opened.
+absl::StatusOr<Invocation> Configure(const cli::Parsed& args);
+
+}  // namespace atl::run
+
+#endif  // CMD_RUN_OPTIONS_H_

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+// The board: an i440FX/PIIX PC. All devices, the bus that leads to them, who
+// interrupts whom. The wiring is in board.cc, to be read from top to bottom.
+#ifndef LIB_VM_BOARD_H_
+#define LIB_VM_BOARD_H_
+
+#include <functional>
+#include <memory>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "lib/dev/bus.h"
+#include "lib/dev/irq_chips.h"
+#include "lib/dev/system_control.h"
+#include "lib/host/event_loop.h"
+#include "lib/mem/guest_memory.h"
+#include "lib/vm/clock.h"
+#include "lib/vm/config.h"
+
+namespace atl::dev {
+class FwCfg;
+}
+
+namespace atl::vm {
+
+struct BoardContext {
+  const MachineConfig* config = nullptr;
+  GuestMemory* memory = nullptr;
+  host::EventLoop* loop = nullptr;
+  MachineClock* clock = nullptr;
+  dev::SystemControl* control = nullptr;
+  // Runs work on the loop thread while all vCPUs stand still, before the
+  // calling vCPU's next instruction.
+  std::function<void(std::function<void()>)> at_standstill;
+  // Somebody at the terminal asked for the end (Ctrl-A x).
+  std::function<void()> quit;
+};
+
+class Board {
+ public:
+  // Opens disks and consoles. The context's pointees outlive the board.
+  static absl::StatusOr<std::unique_ptr<Board>> Create(const BoardContext& context);
+  virtual ~Board() = default;
+
+  virtual dev::Bus& bus() = 0;
+  virtual dev::IrqChips& irqs() = 0;
+  virtual dev::FwCfg& fw_cfg() = 0;
+
+  // Starts watching consoles; on the loop thread, before the guest runs.
+  virtual absl::Status Start() = 0;
+  // All devices to their power-on state; all vCPUs stand still.
+  virtual void Reset() = 0;
+  // What firmware would have done: BARs, interrupt routes. After Reset(), for
+  // guests that start without firmware.
+  virtual absl::Status AssignResources() = 0;
+  // Finishes disk requests under way and flushes the images. After the vCPUs
+  // have stopped for good.
+  virtual absl::Status Close() = 0;
+};
+
+}  // namespace atl::vm
+
+#endif  // LIB_VM_BOARD_H_

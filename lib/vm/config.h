@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+// A machine as its user described it: what lib/vm builds, what cmd/run parses
+// its options into. Values are checked where they are parsed; CheckConfig()
+// checks what concerns more than one of them.
+#ifndef LIB_VM_CONFIG_H_
+#define LIB_VM_CONFIG_H_
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+namespace atl::vm {
+
+enum class DiskInterface : uint8_t { kIde, kVirtio };
+
+struct DriveConfig {
+  std::string file;
+  std::string format;  // empty: probed
+  DiskInterface interface = DiskInterface::kIde;
+  // IDE: 0 to 3, hda to hdd. Not set: the next free place of the interface.
+  std::optional<unsigned> index;
+  bool read_only = false;
+  std::string serial;  // at most 20 bytes; empty: made from the index
+  std::string option;  // as the user wrote it, for messages: "-hda"
+};
+
+enum class SerialKind : uint8_t { kNone, kNull, kStdio, kFile };
+
+struct SerialConfig {
+  SerialKind kind = SerialKind::kNone;
+  std::string path;  // of kFile
+};
+
+struct DebugExitConfig {
+  uint16_t iobase = 0x501;
+  uint16_t iosize = 2;
+};
+
+struct MachineConfig {
+  static constexpr unsigned kMaxVcpus = 64;
+  static constexpr unsigned kMaxDrives = 20;
+
+  std::string name;  // in messages and of the runtime folder
+  uint64_t ram_bytes = 128 << 20;
+  unsigned vcpus = 1;          // 1 to kMaxVcpus
+  std::string accel = "auto";  // auto, or a backend's name
+  std::string kvm_device = "/dev/kvm";
+
+  std::string kernel, initrd, append;  // empty: not given
+  std::string bios;                    // firmware image, where no kernel is given
+  std::vector<DriveConfig> drives;
+  std::vector<SerialConfig> serials;  // at most 4: COM1 first
+  std::optional<DebugExitConfig> debug_exit;
+  std::optional<SerialConfig> debugcon;
+  bool no_reboot = false;  // a reset of the guest ends the machine
+  bool rtc_local_time = false;
+};
+
+// Who hangs where on the two IDE channels: hda, hdb, hdc, hdd; null for nobody.
+// Pointers into `config`.
+using IdePlaces = std::array<const DriveConfig*, 4>;
+absl::StatusOr<IdePlaces> PlaceIdeDrives(const MachineConfig& config);
+
+// A machine that can be built, or what is wrong and what is valid.
+absl::Status CheckConfig(const MachineConfig& config);
+
+}  // namespace atl::vm
+
+#endif  // LIB_VM_CONFIG_H_

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+// A running virtual machine: memory, backend, vCPUs, the board with its
+// devices, and what happens to them as a whole: start, reset, end.
+//
+// Threads: the loop thread (timers, consoles, everything that concerns the
+// machine as a whole), one thread a vCPU, workers for disks. Requests from
+// devices come on any thread and are carried out on the loop thread while all
+// vCPUs stand still.
+#ifndef LIB_VM_MACHINE_H_
+#define LIB_VM_MACHINE_H_
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "lib/base/mutex.h"
+#include "lib/cpu/backend.h"
+#include "lib/dev/system_control.h"
+#include "lib/host/event_loop.h"
+#include "lib/mem/guest_memory.h"
+#include "lib/vm/accel.h"
+#include "lib/vm/board.h"
+#include "lib/vm/clock.h"
+#include "lib/vm/config.h"
+#include "lib/vm/firmware.h"
+#include "lib/vm/vcpu_bus.h"
+#include "lib/vm/vcpu_threads.h"
+
+namespace atl::vm {
+
+// How a machine ended.
+enum class EndKind : uint8_t {
+  kPowerOff,   // the guest switched itself off
+  kReset,      // the guest reset itself, with no_reboot
+  kCrash,      // triple fault, with no_reboot
+  kDebugExit,  // isa-debug-exit; `status` is the process' exit status
+  kQuit,       // somebody outside asked: a signal, Ctrl-A x
+  kTimeout,
+  kError,  // the backend or the machine cannot go on
+};
+
+struct End {
+  EndKind kind = EndKind::kQuit;
+  int status = 0;
+  std::string detail;  // for people; may be empty
+};
+
+// What happens, for --events: `name` is "start", "reset", "end", ...
+struct MachineEvent {
+  absl::string_view name;
+  std::string detail;
+};
+
+class Machine final : public dev::SystemControl {
+ public:
+  // Opens all that `config` names and loads the guest; nothing runs yet. On an
+  // error nothing was written anywhere.
+  static absl::StatusOr<std::unique_ptr<Machine>> Create(
+      const MachineConfig& config, const Selection& selection, host::EventLoop& loop,
+      std::function<void(const MachineEvent&)> on_event);
+  ~Machine() override;
+
+  // Runs the guest, and the loop, until the end. Once.
+  End Run();
+
+  // From any thread: end soon.
+  void RequestEnd(End end);
+
+  uint64_t instructions() const;  // retired by all vCPUs, where counted
+
+  // dev::SystemControl, from devices.
+  void RequestReset() override;
+  void RequestPowerOff() override;
+  void RequestExit(int status) override;
+  void SetA20(bool enabled) override;
+
+ private:
+  Machine(const MachineConfig& config, host::EventLoop& loop,
+          std::function<void(const MachineEvent&)> on_event);
+
+  // Runs `work` on the loop thread while all vCPUs stand still. From any thread;
+  // a vCPU's own next instruction comes after it.
+  void AtStandstill(std::function<void()> work);
+  absl::Status LoadGuest();
+  void ResetAndReload();
+  void OnVcpuEnd(unsigned vcpu, const cpu::Exit& exit);
+
+  const MachineConfig config_;
+  host::EventLoop& loop_;
+  const std::function<void(const MachineEvent&)> on_event_;
+  MachineClock clock_;
+  std::unique_ptr<GuestMemory> memory_;
+  std::unique_ptr<cpu::Vm> vm_;
+  std::unique_ptr<Firmware> firmware_;
+  std::unique_ptr<Board> board_;
+  std::vector<std::unique_ptr<MachineVcpuBus>> buses_;
+  std::vector<std::unique_ptr<cpu::Vcpu>> vcpus_;
+  std::vector<std::unique_ptr<MachineVcpuSignals>> signals_;
+  std::unique_ptr<VcpuThreads> threads_;
+
+  Mutex end_mu_;
+  std::optional<End> end_ ABSL_GUARDED_BY(end_mu_);  // the first reason counts
+};
+
+}  // namespace atl::vm
+
+#endif  // LIB_VM_MACHINE_H_
