@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lib/pci/bus.h"
+
+namespace atl::pci {
+namespace {
+
+constexpr uint32_t kEnable = 0x80000000;
+// Enable, bus, device and function, dword number.
+constexpr uint32_t kAddressBits = 0x80FFFFFC;
+constexpr uint64_t kDataPorts = 4;
+constexpr uint64_t kResetControl = 1;
+
+// Takes a lock that may be absent.
+class OptionalLock {
+ public:
+  explicit OptionalLock(Mutex* mutex) ABSL_NO_THREAD_SAFETY_ANALYSIS : mutex_(mutex) {
+    if (mutex_ != nullptr) mutex_->Lock();
+  }
+  ~OptionalLock() ABSL_NO_THREAD_SAFETY_ANALYSIS {
+    if (mutex_ != nullptr) mutex_->Unlock();
+  }
+  OptionalLock(const OptionalLock&) = delete;
+  OptionalLock& operator=(const OptionalLock&) = delete;
+
+ private:
+  Mutex* mutex_;
+};
+
+}  // namespace
+
+void PciBus::Attach(PciDevice* function, Mutex* lock) {
+  functions_[function->where().value] = {function, lock};
+}
+
+std::vector<PciDevice*> PciBus::Functions() const {
+  std::vector<PciDevice*> out;
+  for (const Slot& slot : functions_) {
+    if (slot.device != nullptr) out.push_back(slot.device);
+  }
+  return out;
+}
+
+uint32_t PciBus::ReadConfig(DevFn where, unsigned offset, unsigned size) {
+  const Slot& slot = functions_[where.value];
+  if (slot.device == nullptr) return 0xFFFFFFFF;
+  OptionalLock lock(slot.lock);
+  return slot.device->ReadConfig(offset, size);
+}
+
+void PciBus::WriteConfig(DevFn where, unsigned offset, unsigned size, uint32_t value) {
+  const Slot& slot = functions_[where.value];
+  if (slot.device == nullptr) return;
+  OptionalLock lock(slot.lock);
+  slot.device->WriteConfig(offset, size, value);
+}
+
+// Bus 0 alone exists.
+bool ConfigPorts::Selected() const {
+  return (address_ & kEnable) != 0 && (address_ >> 16 & 0xFF) == 0;
+}
+
+DevFn ConfigPorts::Function() const { return DevFn(address_ >> 11 & 31, address_ >> 8 & 7); }
+
+unsigned ConfigPorts::Register(uint64_t offset) const {
+  return (address_ & 0xFC) + static_cast<unsigned>(offset - kDataPorts);
+}
+
+uint64_t ConfigPorts::Read(unsigned, uint64_t offset, unsigned size) {
+  const uint64_t ones = size >= 4 ? 0xFFFFFFFF : (uint64_t{1} << (8 * size)) - 1;
+  if (offset < kDataPorts) {
+    // Only a dword at 0xCF8 is the address; the rest belongs to other chips.
+    if (offset == 0 && size == 4) return address_;
+    if (offset == kResetControl && size == 1 && reset_ != nullptr) return reset_->Read(0, 0, 1);
+    return ones;
+  }
+  if (!Selected() || offset >= kPorts || offset + size > kPorts) return ones;
+  return bus_->ReadConfig(Function(), Register(offset), size) & ones;
+}
+
+void ConfigPorts::Write(unsigned, uint64_t offset, unsigned size, uint64_t value) {
+  if (offset < kDataPorts) {
+    if (offset == 0 && size == 4) address_ = static_cast<uint32_t>(value) & kAddressBits;
+    if (offset == kResetControl && size == 1 && reset_ != nullptr) reset_->Write(0, 0, 1, value);
+    return;
+  }
+  if (!Selected() || offset >= kPorts || offset + size > kPorts) return;
+  bus_->WriteConfig(Function(), Register(offset), size, static_cast<uint32_t>(value));
+}
+
+void ConfigPorts::VisitState(dev::StateVisitor& v) {
+  v.Field("address", address_);
+  address_ &= kAddressBits;
+}
+
+}  // namespace atl::pci
