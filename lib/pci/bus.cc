@@ -10,25 +10,21 @@ constexpr uint32_t kAddressBits = 0x80FFFFFC;
 constexpr uint64_t kDataPorts = 4;
 constexpr uint64_t kResetControl = 1;
 
-// Takes a lock that may be absent.
-class OptionalLock {
- public:
-  explicit OptionalLock(Mutex* mutex) ABSL_NO_THREAD_SAFETY_ANALYSIS : mutex_(mutex) {
-    if (mutex_ != nullptr) mutex_->Lock();
+// Enters a device that may have no lock. A thread that is in the device already
+// (DMA or a window that leads back to the configuration ports) stays out.
+template <typename Access>
+void Enter(dev::DeviceLock* lock, Access&& access) {
+  if (lock == nullptr) {
+    access();
+    return;
   }
-  ~OptionalLock() ABSL_NO_THREAD_SAFETY_ANALYSIS {
-    if (mutex_ != nullptr) mutex_->Unlock();
-  }
-  OptionalLock(const OptionalLock&) = delete;
-  OptionalLock& operator=(const OptionalLock&) = delete;
-
- private:
-  Mutex* mutex_;
-};
+  dev::DeviceLock::Scope scope(*lock);
+  if (scope.entered()) access();
+}
 
 }  // namespace
 
-void PciBus::Attach(PciDevice* function, Mutex* lock) {
+void PciBus::Attach(PciDevice* function, dev::DeviceLock* lock) {
   functions_[function->where().value] = {function, lock};
 }
 
@@ -43,15 +39,15 @@ std::vector<PciDevice*> PciBus::Functions() const {
 uint32_t PciBus::ReadConfig(DevFn where, unsigned offset, unsigned size) {
   const Slot& slot = functions_[where.value];
   if (slot.device == nullptr) return 0xFFFFFFFF;
-  OptionalLock lock(slot.lock);
-  return slot.device->ReadConfig(offset, size);
+  uint32_t value = 0xFFFFFFFF;
+  Enter(slot.lock, [&] { value = slot.device->ReadConfig(offset, size); });
+  return value;
 }
 
 void PciBus::WriteConfig(DevFn where, unsigned offset, unsigned size, uint32_t value) {
   const Slot& slot = functions_[where.value];
   if (slot.device == nullptr) return;
-  OptionalLock lock(slot.lock);
-  slot.device->WriteConfig(offset, size, value);
+  Enter(slot.lock, [&] { slot.device->WriteConfig(offset, size, value); });
 }
 
 // Bus 0 alone exists.

@@ -8,8 +8,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "lib/base/mutex.h"
 #include "lib/dev/device.h"
+#include "lib/dev/device_lock.h"
 #include "lib/dev/state.h"
 #include "lib/pci/device.h"
 #include "lib/pci/wiring.h"
@@ -28,7 +28,7 @@ class PciBus {
   // `lock` is the function's, taken around its configuration accesses; null
   // where one thread does everything. A slot with several functions needs
   // function 0 with `multifunction` set.
-  void Attach(PciDevice* function, Mutex* lock);
+  void Attach(PciDevice* function, dev::DeviceLock* lock);
 
   PciDevice* At(DevFn where) const { return functions_[where.value].device; }
   std::vector<PciDevice*> Functions() const;  // by DevFn
@@ -40,7 +40,7 @@ class PciBus {
  private:
   struct Slot {
     PciDevice* device = nullptr;
-    Mutex* lock = nullptr;
+    dev::DeviceLock* lock = nullptr;
   };
   BarMapper* mapper_;
   IntxSink* intx_;

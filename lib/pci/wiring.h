@@ -6,13 +6,14 @@
 
 #include <cstdint>
 
+#include "lib/dev/bus.h"
 #include "lib/dev/device.h"
 #include "lib/dev/irq.h"
 #include "lib/mem/address.h"
 
 namespace atl::pci {
 
-enum class Space : uint8_t { kPort, kMmio };
+using dev::Space;
 
 // Lays a device's regions into the address spaces. Called with the device's
 // lock held, on the thread of the guest's access: the implementation has a lock
