@@ -3,8 +3,9 @@
 // the guest's page tables (32-bit, PAE, 4-level; vol. 3, chapter 4), a soft TLB
 // in front, MMIO behind.
 //
-// The fast path is a direct-mapped table for each privilege (kernel, user):
-// tag compare, add, access. Absent from it, and so on the slow path: MMIO, ROM
+// The fast path is a direct-mapped table for each privilege (kernel, user, and
+// kernel while RFLAGS.AC opens user pages to it under SMAP: STAC and CLAC only
+// choose the table): tag compare, add, access. Absent from it, and so on the slow path: MMIO, ROM
 // writes, pages not yet accessed or dirty, writes to pages with decoded code,
 // accesses that cross a page, pages under a data breakpoint.
 //
@@ -16,17 +17,13 @@
 #include <cstdint>
 #include <cstring>
 
+#include "lib/cpu/soft/rights.h"
+#include "lib/cpu/soft/walk.h"
 #include "lib/mem/guest_memory.h"
 
 namespace atl::cpu::soft {
 
 class SoftVcpu;
-
-enum class Access : uint8_t { kRead, kWrite, kExecute };
-// Whose rights an access has: the current CPL's, or the processor's own
-// accesses to descriptor tables, TSS and kernel stacks of an inter-privilege
-// transfer, which are always supervisor (and never SMAP-checked as explicit).
-enum class Rights : uint8_t { kSupervisor, kUser, kImplicitSupervisor };
 
 struct TlbEntry {
   // The page's linear address with the low bits zero, or kNoTag.
@@ -48,7 +45,7 @@ class Mmu {
   // decide. `user` is CPL 3.
   template <typename T>
   uint8_t* FastRead(uint64_t linear, bool user) {
-    TlbEntry& e = tlb_[user][(linear >> kPageShift) & (kTlbSize - 1)];
+    TlbEntry& e = tlb_[user ? kUserTable : data_table_][(linear >> kPageShift) & (kTlbSize - 1)];
     // An access that crosses the page gives another page's tag: no match.
     if (((linear + sizeof(T) - 1) & ~(kPageSize - 1)) != e.read_tag ||
         (linear & ~(kPageSize - 1)) != e.read_tag) [[unlikely]]
@@ -57,9 +54,19 @@ class Mmu {
   }
   template <typename T>
   uint8_t* FastWrite(uint64_t linear, bool user) {
-    TlbEntry& e = tlb_[user][(linear >> kPageShift) & (kTlbSize - 1)];
+    TlbEntry& e = tlb_[user ? kUserTable : data_table_][(linear >> kPageShift) & (kTlbSize - 1)];
     if (((linear + sizeof(T) - 1) & ~(kPageSize - 1)) != e.write_tag ||
         (linear & ~(kPageSize - 1)) != e.write_tag) [[unlikely]]
+      return nullptr;
+    return reinterpret_cast<uint8_t*>(linear + e.addend);
+  }
+
+  // As FastRead(), for the processor's own accesses (Rights::kImplicitSupervisor).
+  template <typename T>
+  uint8_t* FastReadImplicit(uint64_t linear) {
+    TlbEntry& e = tlb_[kKernelTable][(linear >> kPageShift) & (kTlbSize - 1)];
+    if (((linear + sizeof(T) - 1) & ~(kPageSize - 1)) != e.read_tag ||
+        (linear & ~(kPageSize - 1)) != e.read_tag) [[unlikely]]
       return nullptr;
     return reinterpret_cast<uint8_t*>(linear + e.addend);
   }
@@ -77,9 +84,9 @@ class Mmu {
 
   // For a locked or plain read-modify-write of 1 to 16 bytes: the host address
   // with write rights checked (dirty bit set, code invalidated), or null with
-  // *fault_or_slow: true, a fault is in SoftVcpu::fault; false, the bytes are
-  // MMIO or cross a page: do it by ReadSlow and WriteSlow under the VM's global
-  // atomics lock (SoftVm::LockSplit()).
+  // *faulted: true, a fault is in SoftVcpu::fault; false, the bytes are MMIO or
+  // ROM or cross a page: do it by ReadSlow and WriteSlow under the VM's lock for
+  // such accesses (SoftVm::split_lock()).
   uint8_t* RmwPointer(uint64_t linear, unsigned size, Rights rights, bool stack, bool* faulted);
 
   // Code: translates for execution and gives the page's host bytes. Null: fault
@@ -101,22 +108,77 @@ class Mmu {
   // Changes with every flush of any kind, FlushPage() too: translations of code
   // that others remember hold while it is the same.
   uint64_t generation() const { return generation_; }
-  // From any thread: the vCPU flushes all before its next block; the caller
-  // waits for flush_done() where it needs to know.
-  void RequestFlush() { flush_requested_.store(true, std::memory_order_release); }
-  bool flush_requested() const { return flush_requested_.load(std::memory_order_acquire); }
+  // From any thread: the vCPU flushes all before its next block. The caller
+  // that needs to know when waits for FlushDone() of what this returned.
+  uint64_t RequestFlush() { return requested_.fetch_add(1, std::memory_order_acq_rel) + 1; }
+  bool FlushDone(uint64_t ticket) const { return done_.load(std::memory_order_acquire) >= ticket; }
+  bool flush_requested() const {
+    return requested_.load(std::memory_order_acquire) != done_.load(std::memory_order_relaxed);
+  }
   void TakeFlushRequest();  // flushes and acknowledges, on the vCPU's thread
 
-  // CR0, CR3, CR4, EFER, CPL or AC changed: recompute what the walk uses.
+  // CR0, CR3, CR4, EFER or the A20 mask changed: recompute what the walk uses.
+  // Flushes nothing.
   void ModeChanged();
+  // RFLAGS.AC or CR4.SMAP changed: choose the kernel's table.
+  void AcChanged();
+  // DR0 to DR3 or DR7 changed: pages under a data breakpoint leave the TLB, and
+  // accesses that hit one set CpuState::pending_debug.
+  void BreakpointsChanged();
+
+  // For PAE: loads the PDPTEs from `cr3`; false: reserved bits set.
+  bool LoadPdptes(uint64_t cr3);
+  const Paging& paging() const { return paging_; }
 
  private:
   friend class MmuTestPeer;
+
+  static constexpr unsigned kKernelTable = 0, kUserTable = 1, kOpenKernelTable = 2, kTables = 3;
+
+  // Which slots of a table are filled, so that flushing costs what was used.
+  struct Filled {
+    uint8_t flags[kTlbSize] = {};
+    uint16_t local[kTlbSize];  // slots filled by pages that are not global
+    uint16_t global[kTlbSize];
+    unsigned local_count = 0, global_count = 0;
+    // Linear addresses of pages larger than 4 KiB lie in [low, high].
+    uint64_t large_low = ~uint64_t{0}, large_high = 0;
+  };
+  // A translated access within one page.
+  struct Target {
+    uint8_t* host = nullptr;  // of the byte; null: MMIO
+    uint64_t physical = 0;    // of the byte
+    uint64_t ram_page = ~uint64_t{0};
+    bool rom = false;
+    bool code = false;  // the page has decoded code
+  };
+  struct Breakpoint {
+    uint64_t first = 1, last = 0;
+    bool reads = false;
+    uint8_t index = 0;
+  };
+
+  bool Translate(uint64_t linear, Access access, Rights rights, bool stack, Target* out);
+  void Fill(unsigned table, uint64_t page, const PageWalk& walk, const Target& target);
+  void Drop(unsigned table, unsigned slot);
+  void DropPage(uint64_t page);
+  void FlushTable(unsigned table, bool globals_too);
+  bool PageWatched(uint64_t page) const;
+  void CheckBreakpoints(uint64_t linear, unsigned size, bool write);
+  void ReadTarget(const Target& target, uint8_t* to, unsigned size);
+  void WriteTarget(const Target& target, const uint8_t* from, unsigned size);
+
   SoftVcpu& vcpu_;
   GuestMemory& memory_;
+  TlbEntry tlb_[kTables][kTlbSize];
   uint64_t generation_ = 1;
-  TlbEntry tlb_[2][kTlbSize];
-  std::atomic<bool> flush_requested_{false};
+  unsigned data_table_ = kKernelTable;
+  Filled filled_[kTables];
+  Paging paging_;
+  PhysicalMap map_;
+  Breakpoint breakpoints_[4];
+  unsigned breakpoint_count_ = 0;
+  std::atomic<uint64_t> requested_{0}, done_{0};
 };
 
 }  // namespace atl::cpu::soft

@@ -99,6 +99,9 @@ struct alignas(64) CpuState {
   // Interrupts are held off for one instruction (STI, MOV SS, POP SS).
   bool interrupt_shadow = false;
   bool nmi_blocked = false;  // until IRET
+  // DR6 bits of a data breakpoint or single step that this instruction met: #DB
+  // before the next one.
+  uint32_t pending_debug = 0;
   bool halted = false;
   bool wait_for_sipi = false;
 
