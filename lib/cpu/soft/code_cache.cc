@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lib/cpu/soft/code_cache.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cstring>
+#include <new>
+
+#include "lib/cpu/soft/decode.h"
+#include "lib/cpu/soft/vcpu.h"
+#include "lib/cpu/soft/vm.h"
+#include "lib/mem/address.h"
+
+namespace atl::cpu::soft {
+namespace {
+
+constexpr size_t kLargestBlock = sizeof(Block) + CodeCache::kMaxBlock * sizeof(Insn);
+constexpr size_t kMaxLength = 15;
+
+// The version of what has none.
+const std::atomic<uint32_t> kNoVersion{0};
+
+uint64_t LinearRip(const SoftVcpu& c) {
+  if (c.in_64bit()) return c.s.rip;
+  return static_cast<uint32_t>(c.s.seg[kCs].base + c.s.rip);
+}
+
+}  // namespace
+
+CodeCache::CodeCache(SoftVcpu& vcpu)
+    : vcpu_(vcpu), buckets_(size_t{1} << kBucketBits), quick_(size_t{1} << kQuickBits) {
+  // Touched as it fills, so a small guest costs little.
+  void* p = mmap(nullptr, kArenaBytes, PROT_READ | PROT_WRITE,
+                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (p == MAP_FAILED) throw std::bad_alloc();
+  arena_ = static_cast<uint8_t*>(p);
+}
+
+CodeCache::~CodeCache() { munmap(arena_, kArenaBytes); }
+
+uint64_t CodeCache::Tag() const {
+  return vcpu_.mmu.generation() << 3 | static_cast<uint64_t>(vcpu_.s.code_size) << 1 |
+         static_cast<uint64_t>(vcpu_.user());
+}
+
+void CodeCache::Clear() {
+  used_ = 0;
+  buckets_.assign(buckets_.size(), nullptr);
+  quick_.assign(quick_.size(), Quick());
+}
+
+// Called only between blocks: no pointer into the arena is in use but chains of
+// blocks that go with it.
+Block* CodeCache::Reserve() {
+  if (used_ + kLargestBlock > kArenaBytes) Clear();
+  return new (arena_ + used_) Block;
+}
+
+bool CodeCache::Revalidate(Block& b, uint64_t linear) {
+  if (b.straddles) {
+    Mmu::CodePage second;
+    if (!vcpu_.mmu.TranslateCode((linear | (kPageSize - 1)) + 1, &second) ||
+        second.host != b.second_page)
+      return false;
+  }
+  // The version first: a store between the two makes the block stale again.
+  const uint32_t version = b.version_at->load(std::memory_order_acquire);
+  const uint8_t* at = b.start;
+  if (b.straddles) {
+    const Insn& in = b.insns()[0];
+    if (std::memcmp(in.bytes, at, b.first_part) != 0 ||
+        std::memcmp(in.bytes + b.first_part, b.second_page, b.bytes - b.first_part) != 0)
+      return false;
+  } else {
+    for (unsigned i = 0; i < b.count; ++i) {
+      const Insn& in = b.insns()[i];
+      if (std::memcmp(in.bytes, at, in.length) != 0) return false;
+      at += in.length;
+    }
+  }
+  b.version = version;
+  return true;
+}
+
+CodeCache::Result CodeCache::Find(Block** out) {
+  const uint64_t linear = LinearRip(vcpu_), tag = Tag();
+  Quick& q = quick_[QuickIndex(linear)];
+  if (q.linear == linear && q.tag == tag && q.block != nullptr &&
+      (Current(*q.block) || Revalidate(*q.block, linear))) {
+    *out = q.block;
+    return Result::kBlock;
+  }
+  Mmu::CodePage page;
+  if (!vcpu_.mmu.TranslateCode(linear, &page)) return Result::kFault;
+  if (page.host == nullptr) return Result::kNotMemory;
+  const uint8_t* start = page.host + (linear & (kPageSize - 1));
+  Block** link = &buckets_[BucketIndex(start)];
+  for (; *link != nullptr; link = &(*link)->next_in_bucket) {
+    Block* b = *link;
+    if (b->start != start || b->code_size != vcpu_.s.code_size) continue;
+    if (Current(*b) || Revalidate(*b, linear)) {
+      q = {linear, tag, b};
+      *out = b;
+      return Result::kBlock;
+    }
+    *link = b->next_in_bucket;  // its bytes are gone; the arena forgets it later
+    break;
+  }
+  Result r = Make(linear, page.host, page.page, out);
+  if (r == Result::kBlock) q = {linear, tag, *out};
+  return r;
+}
+
+CodeCache::Result CodeCache::Make(uint64_t linear, const uint8_t* page, uint64_t ram_page,
+                                  Block** out) {
+  SoftVm& vm = vcpu_.vm;
+  const bool ram = ram_page != Mmu::kNotRam;
+  if (ram && !vm.WatchCodePage(ram_page, vcpu_)) return Result::kKicked;
+  Block* b = Reserve();
+  const size_t offset = linear & (kPageSize - 1);
+  b->start = page + offset;
+  b->version_at = ram ? vm.VersionPlace(ram_page) : &kNoVersion;
+  b->always_check = !ram;
+  b->version = b->version_at->load(std::memory_order_acquire);
+  b->code_size = vcpu_.s.code_size;
+  size_t at = offset;
+  bool ends = false;
+  while (!ends && b->count < kMaxBlock && at < kPageSize) {
+    Insn* in = b->insns() + b->count;
+    // Another vCPU may be storing to these bytes: decode from one copy.
+    uint8_t copy[kMaxLength];
+    size_t size = std::min(kMaxLength, kPageSize - at);
+    std::memcpy(copy, page + at, size);
+    if (Decode(copy, size, b->code_size, in, &ends) == DecodeResult::kNeedMore) {
+      if (b->count != 0) break;
+      const uint64_t next = (linear | (kPageSize - 1)) + 1;
+      Mmu::CodePage second;
+      if (!vcpu_.mmu.TranslateCode(vcpu_.in_64bit() ? next : static_cast<uint32_t>(next), &second))
+        return Result::kFault;
+      if (second.host == nullptr) return Result::kNotMemory;
+      if (second.page != Mmu::kNotRam && !vm.WatchCodePage(second.page, vcpu_))
+        return Result::kKicked;
+      std::memcpy(copy + size, second.host, kMaxLength - size);
+      Decode(copy, kMaxLength, b->code_size, in, &ends);
+      b->straddles = b->always_check = ends = true;
+      b->first_part = static_cast<uint8_t>(size);
+      b->second_page = second.host;
+    }
+    at += in->length;
+    b->flow = in->flow;
+    ++b->count;
+  }
+  b->bytes = static_cast<uint16_t>(at - offset);
+  decoded_ += b->count;
+  used_ += sizeof(Block) + b->count * sizeof(Insn);
+  Block*& bucket = buckets_[BucketIndex(b->start)];
+  b->next_in_bucket = bucket;
+  bucket = b;
+  *out = b;
+  return Result::kBlock;
+}
+
+}  // namespace atl::cpu::soft

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+// Decoded blocks of one vCPU.
+//
+// A block is a run of instructions of one page, up to a branch, the page's end
+// or kMaxBlock of them; an instruction that lies on two pages is a block of its
+// own. Blocks are found by (host address of the first byte, code size). A block
+// is good while the version of its page (vm.h) is the one it was decoded at;
+// where it is not, its bytes are compared, so that data beside code costs no
+// decoding. Memory that has no version (ROM) is compared at every entry.
+//
+// Three ways lead to a block, from the fastest: the chain of the block before
+// it, for near direct branches; a table by linear address; translation and the
+// hash table. The first two hold while Mmu::generation() and the privilege are
+// those they were made with, the chain within one page for ever.
+//
+// Memory is bounded: where the arena is full, everything is dropped.
+#ifndef LIB_CPU_SOFT_CODE_CACHE_H_
+#define LIB_CPU_SOFT_CODE_CACHE_H_
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "lib/cpu/soft/insn.h"
+#include "lib/cpu/soft/state.h"
+
+namespace atl::cpu::soft {
+
+struct Block;
+
+struct Chain {
+  Block* to = nullptr;
+  uint64_t linear = 0;
+  uint64_t tag = 0;  // CodeCache::Tag() then
+};
+
+struct alignas(64) Block {
+  const uint8_t* start = nullptr;  // host address of the first byte
+  const std::atomic<uint32_t>* version_at = nullptr;
+  uint32_t version = 0;
+  uint16_t count = 0;  // of instructions
+  uint16_t bytes = 0;
+  CodeSize code_size = CodeSize::k16;
+  Flow flow = Flow::kStraight;  // of the last instruction
+  // Compare the bytes at every entry: no version, or two pages.
+  bool always_check = false;
+  bool straddles = false;
+  uint8_t first_part = 0;  // straddles: bytes on the first page
+  const uint8_t* second_page = nullptr;
+  Block* next_in_bucket = nullptr;
+  Chain taken, fallthrough;
+
+  Insn* insns() { return reinterpret_cast<Insn*>(this + 1); }
+};
+static_assert(sizeof(Block) == 128);
+
+class CodeCache {
+ public:
+  static constexpr unsigned kMaxBlock = 48;
+  static constexpr size_t kArenaBytes = size_t{48} << 20;
+
+  explicit CodeCache(SoftVcpu& vcpu);
+  ~CodeCache();
+  CodeCache(const CodeCache&) = delete;
+  CodeCache& operator=(const CodeCache&) = delete;
+
+  enum class Result : uint8_t {
+    kBlock,
+    kFault,      // SoftVcpu::fault: fetching raises it
+    kNotMemory,  // rip points into no memory
+    kKicked,     // see SoftVm::WatchCodePage()
+  };
+  // The block at the vCPU's rip in its present mode, valid to be run now.
+  Result Find(Block** out);
+
+  // What chains and the table by address are good for, beside the address.
+  uint64_t Tag() const;
+  // Whether the block's bytes are still those it was decoded from.
+  static bool Current(const Block& b) {
+    return !b.always_check && b.version_at->load(std::memory_order_acquire) == b.version;
+  }
+  // The same, comparing bytes where the version moved.
+  bool Revalidate(Block& b, uint64_t linear);
+
+  // Looks into the table by address only.
+  Block* FindQuick(uint64_t linear, uint64_t tag) {
+    const Quick& q = quick_[QuickIndex(linear)];
+    return q.linear == linear && q.tag == tag ? q.block : nullptr;
+  }
+
+  void Clear();
+  uint64_t decoded() const { return decoded_; }
+
+ private:
+  struct Quick {
+    uint64_t linear = 0, tag = 0;
+    Block* block = nullptr;
+  };
+  static constexpr unsigned kQuickBits = 13, kBucketBits = 15;
+  static size_t QuickIndex(uint64_t linear) {
+    return (linear ^ (linear >> kQuickBits)) & ((size_t{1} << kQuickBits) - 1);
+  }
+  static size_t BucketIndex(const uint8_t* start) {
+    return (reinterpret_cast<uint64_t>(start) * 0x9E3779B97F4A7C15u) >> (64 - kBucketBits);
+  }
+  Result Make(uint64_t linear, const uint8_t* page, uint64_t ram_page, Block** out);
+  Block* Reserve();
+
+  SoftVcpu& vcpu_;
+  uint8_t* arena_ = nullptr;
+  size_t used_ = 0;
+  uint64_t decoded_ = 0;
+  std::vector<Block*> buckets_;
+  std::vector<Quick> quick_;
+};
+
+}  // namespace atl::cpu::soft
+
+#endif  // LIB_CPU_SOFT_CODE_CACHE_H_
