@@ -46,6 +46,7 @@ uint64_t CodeCache::Tag() const {
 
 void CodeCache::Clear() {
   used_ = 0;
+  ++clears_;
   buckets_.assign(buckets_.size(), nullptr);
   quick_.assign(quick_.size(), Quick());
 }

@@ -91,6 +91,8 @@ class CodeCache {
 
   void Clear();
   uint64_t decoded() const { return decoded_; }
+  // Changes when blocks go: pointers to them are good while it is the same.
+  uint64_t clears() const { return clears_; }
 
  private:
   struct Quick {
@@ -110,7 +112,7 @@ class CodeCache {
   SoftVcpu& vcpu_;
   uint8_t* arena_ = nullptr;
   size_t used_ = 0;
-  uint64_t decoded_ = 0;
+  uint64_t decoded_ = 0, clears_ = 0;
   std::vector<Block*> buckets_;
   std::vector<Quick> quick_;
 };

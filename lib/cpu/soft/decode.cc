@@ -261,8 +261,13 @@ DecodeResult Decode(const uint8_t* bytes, size_t size, CodeSize mode, Insn* out,
   const uint8_t prefix_segment = out->seg;
   FillOperands(insn, operands, out);
   if (insn.meta.category == ZYDIS_CATEGORY_STRINGOP ||
-      insn.meta.category == ZYDIS_CATEGORY_IOSTRINGOP)
+      insn.meta.category == ZYDIS_CATEGORY_IOSTRINGOP) {
     out->seg = prefix_segment;
+    // F2 repeats these too, though only CMPS and SCAS give it a meaning.
+    for (unsigned i = 0; i < insn.raw.prefix_count; ++i) {
+      if (insn.raw.prefixes[i].value == 0xF2 && !out->repne) out->rep = true;
+    }
+  }
   out->flow = FlowOf(insn, operands);
   *ends_block = EndsBlock(insn);
   out->run = SelectHandler(*out, {&insn, operands});

@@ -33,10 +33,16 @@ struct HandlerEntry {
 using HandlerTable = std::span<const HandlerEntry>;
 
 // The tables, each at the foot of its file.
-extern const HandlerTable kIntegerHandlers;  // exec_integer*.cc
-extern const HandlerTable kControlHandlers;  // exec_control.cc: near branches, stack
-extern const HandlerTable kStringHandlers;   // exec_string.cc
-extern const HandlerTable kSystemHandlers;   // sys_*.cc: far, CR, MSR, I/O, tables
+extern const HandlerTable kAluHandlers;       // exec_alu.cc: ADD ... CMP, TEST, INC, NEG ...
+extern const HandlerTable kMoveHandlers;      // exec_move.cc: MOV, LEA, CMOV, SETcc, CBW ...
+extern const HandlerTable kShiftHandlers;     // exec_shift.cc: shifts and rotates
+extern const HandlerTable kMultiplyHandlers;  // exec_multiply.cc: MUL, DIV, BCD
+extern const HandlerTable kBitHandlers;       // exec_bit.cc: BT, BSF, POPCNT, CRC32 ...
+extern const HandlerTable kAtomicHandlers;    // exec_atomic.cc: XCHG, XADD, CMPXCHG
+extern const HandlerTable kControlHandlers;   // exec_control.cc: near branches, hints, flags
+extern const HandlerTable kStackHandlers;     // exec_stack.cc: PUSH, POP, ENTER ...
+extern const HandlerTable kStringHandlers;    // exec_string.cc
+extern const HandlerTable kSystemHandlers;    // sys_*.cc: far, CR, MSR, I/O, tables
 
 // x87, MMX, SSE to SSE4.2, AES, PCLMULQDQ and SHA are chosen by Zydis' ISA set, not
 // by mnemonic (MOVSD and CMPSD are string instructions too): SelectHandler() asks
@@ -46,7 +52,7 @@ bool IsNative(const DecodedView& view);
 Handler SelectNative(Insn& in, const DecodedView& view);
 
 // Handler for a decoded instruction, or null (#UD).
-Handler SelectHandler(const Insn& in, const DecodedView& view);
+Handler SelectHandler(Insn& in, const DecodedView& view);
 
 }  // namespace atl::cpu::soft
 

@@ -99,8 +99,29 @@ class SoftVcpu final : public Vcpu {
   std::atomic<bool> in_run{false};
 
  private:
+  // What looking at events came to.
+  enum class Next : uint8_t {
+    kRun,     // blocks, as fast as they go
+    kSingle,  // one instruction, then events again
+    kExit,    // `exit` is filled in
+  };
   void Post(uint32_t request);  // sets the bit, wakes the thread where it waits
+  bool WorkPosted() const;      // something ends a halt
 
+  // events.cc. False: `exit` is filled in.
+  Next LookAtEvents();
+  bool Deliver();  // `fault`
+  bool RunBlocks();
+  bool RunSingle();
+  bool CheckCodeBreakpoints();
+  void TakeInit();
+  void Shutdown();  // triple fault
+  bool CannotFetch();
+
+  // The requests that end a run of blocks: without kInterruptRequest while IF is 0.
+  uint32_t event_mask_ = ~uint32_t{0};
+  std::atomic<bool> waiting_{false};
+  unsigned spin_ns_ = 20000;  // how long WaitForWork() spins before it sleeps
   Mutex wait_mu_;
   CondVar wait_cv_;
 };
@@ -118,6 +139,8 @@ Step SoftwareInterrupt(SoftVcpu& c, uint8_t vector, uint64_t next_rip);
 bool LoadSegment(SoftVcpu& c, SegmentIndex index, uint16_t selector);
 // Sets the hidden part in real and virtual-8086 mode.
 void LoadSegmentReal(SoftVcpu& c, SegmentIndex index, uint16_t selector);
+// Power-on state of vCPU `index`; INIT keeps what vol. 3, table 10-1 says it does.
+void ResetState(SoftVcpu& c, bool init);
 // Recomputes code_size, stack32, cpl-derived and paging-derived fields and the
 // segments' flat bits after any change to CR0, EFER, CS, SS or RFLAGS.VM.
 void ModeChanged(SoftVcpu& c);

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <memory>
+
+#include "lib/cpu/backend.h"
+#include "lib/cpu/soft/vm.h"
+
+namespace atl::cpu {
+namespace {
+
+// Handlers hand the guest's SIMD and bit instructions to the host.
+Verdict Probe(const BackendOptions&) {
+  __builtin_cpu_init();
+  if (!__builtin_cpu_supports("sse4.2") || !__builtin_cpu_supports("popcnt"))
+    return {false, "software CPU: needs a host with SSE4.2 and POPCNT"};
+  return {true, "software CPU: interpreter"};
+}
+
+absl::StatusOr<std::unique_ptr<Vm>> CreateVm(const BackendOptions&, GuestMemory& memory) {
+  return std::unique_ptr<Vm>(std::make_unique<soft::SoftVm>(memory));
+}
+
+}  // namespace
+
+extern const Backend kSoftBackend;
+const Backend kSoftBackend = {
+    .name = "soft",
+    .summary = "our own software CPU: runs everywhere, needs no privilege",
+    .probe = &Probe,
+    .create_vm = &CreateVm,
+};
+
+}  // namespace atl::cpu
