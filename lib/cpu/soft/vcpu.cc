@@ -216,6 +216,8 @@ absl::Status SoftVcpu::SetSystemRegs(const SystemRegs& r) {
   s.cr3 = r.cr3;
   s.cr4 = r.cr4;
   s.efer = r.efer;
+  // As KVM has it: the privilege level is the stack segment's.
+  s.cpl = (s.cr0 & kCr0Pe) ? r.segment[kSs].dpl : 0;
   bus.WriteCr8(index, r.cr8);
   bus.WriteApicMsr(index, 0x1B, r.apic_base);
   ModeChanged(*this);

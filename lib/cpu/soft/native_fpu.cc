@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lib/cpu/soft/native_fpu.h"
+
+namespace atl::cpu::soft {
+
+void EnterMmx(FpuState& f) {
+  const unsigned top = TopOf(f);
+  if (top != 0) {
+    uint8_t physical[8][16];
+    for (unsigned i = 0; i < 8; i++) memcpy(physical[(top + i) & 7], StAt(f, i), 16);
+    memcpy(StAt(f, 0), physical, sizeof physical);
+    FpuSet<uint16_t>(f, FpuState::kFsw, FpuGet<uint16_t>(f, FpuState::kFsw) & ~(7 << 11));
+  }
+  f.image[FpuState::kFtw] = 0xFF;
+}
+
+void UpdateErrorSummary(FpuState& f) {
+  const uint16_t fcw = FpuGet<uint16_t>(f, FpuState::kFcw);
+  uint16_t fsw = FpuGet<uint16_t>(f, FpuState::kFsw) & ~(kFswEs | kFswB);
+  if (fsw & ~fcw & kFswFlags) fsw |= kFswEs | kFswB;
+  FpuSet(f, FpuState::kFsw, fsw);
+}
+
+void InitX87(FpuState& f) {
+  FpuSet<uint16_t>(f, FpuState::kFcw, 0x37F);
+  FpuSet<uint16_t>(f, FpuState::kFsw, 0);
+  f.image[FpuState::kFtw] = 0;
+  FpuSet<uint16_t>(f, FpuState::kFop, 0);
+  FpuSet<uint64_t>(f, FpuState::kFip, 0);
+  FpuSet<uint64_t>(f, FpuState::kFdp, 0);
+}
+
+void ResetFpu(FpuState& f) {
+  memset(f.image, 0, sizeof f.image);
+  FpuSet<uint16_t>(f, FpuState::kFcw, 0x40);
+  f.image[FpuState::kFtw] = 0xFF;
+  FpuSet<uint32_t>(f, FpuState::kMxcsr, 0x1F80);
+  FpuSet<uint32_t>(f, FpuState::kMxcsrMask, kMxcsrValid);
+}
+
+}  // namespace atl::cpu::soft
