@@ -71,6 +71,15 @@ class Mmu {
     return reinterpret_cast<uint8_t*>(linear + e.addend);
   }
 
+  template <typename T>
+  uint8_t* FastWriteImplicit(uint64_t linear) {
+    TlbEntry& e = tlb_[kKernelTable][(linear >> kPageShift) & (kTlbSize - 1)];
+    if (((linear + sizeof(T) - 1) & ~(kPageSize - 1)) != e.write_tag ||
+        (linear & ~(kPageSize - 1)) != e.write_tag) [[unlikely]]
+      return nullptr;
+    return reinterpret_cast<uint8_t*>(linear + e.addend);
+  }
+
   // Any address, any size from 1 to 4096, with faults, MMIO and page crossing.
   // False: the exception is in SoftVcpu::fault (#PF; #GP or #SS for a
   // non-canonical address by `stack`), and nothing was written: the rights of

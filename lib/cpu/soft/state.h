@@ -118,6 +118,7 @@ struct alignas(64) CpuState {
   uint64_t sysenter_cs = 0, sysenter_esp = 0, sysenter_eip = 0;
   uint64_t pat = 0x0007040600070406, tsc_aux = 0, tsc_offset = 0, misc_enable = 1;
   uint64_t xcr0 = 1;
+  uint64_t spec_ctrl = 0, kvm_system_time = 0, kvm_wall_clock = 0;
   uint64_t mtrr_def_type = 0, mtrr_fixed[11] = {}, mtrr_variable[16] = {};
 
   FpuState fpu;
