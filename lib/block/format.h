@@ -58,7 +58,7 @@ struct Format {
   // Makes an image of `size` guest bytes in `storage`, which is empty. Options
   // have been checked against `options` and made complete by the defaults.
   absl::Status (*create)(Storage& storage, uint64_t size, const FormatOptions& options);
-  std::span<const FormatOption> options;
+  std::span<const FormatOption> options;  // `size` is none of them
   bool supports_backing = false;
   bool supports_compression = false;
 };
@@ -72,6 +72,10 @@ const Format& ProbeFormat(std::span<const uint8_t> header);
 
 // The value of `name`, or empty where it is not in `options`.
 absl::string_view OptionValue(const FormatOptions& options, absl::string_view name);
+// Values of options that CompleteOptions() has seen.
+bool BoolOption(const FormatOptions& options, absl::string_view name);
+uint64_t SizeOption(const FormatOptions& options, absl::string_view name);  // 0: not given
+Preallocation PreallocationOption(const FormatOptions& options);
 // Checks names and values against the format's table (InvalidArgument names the
 // option, says what is valid) and appends the defaults of those not given.
 absl::StatusOr<FormatOptions> CompleteOptions(const Format& format, const FormatOptions& given);

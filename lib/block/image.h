@@ -125,7 +125,12 @@ class Image : public Disk {
   std::vector<std::string> file_names_;  // of the layers
   const Format* format_ = nullptr;
   bool closed_ = false;
-  bool guard_first_sector_ = false;
+
+  absl::Status OpenLayers(std::unique_ptr<Storage> storage, const OpenOptions& options);
+  absl::Status AddLayer(std::unique_ptr<Storage> storage, absl::string_view format,
+                        const LayerOptions& options);
+  absl::StatusOr<MapExtent> MapOne(uint64_t offset, uint64_t max_length);
+  absl::Status CheckOpen() const;
 };
 
 struct CreateRequest {

@@ -126,6 +126,9 @@ class Layer {
   virtual absl::Status WriteZeroes(uint64_t offset, uint64_t length, bool unmap) = 0;
   virtual absl::Status Discard(uint64_t offset, uint64_t length) = 0;
   virtual absl::Status Flush() = 0;
+  // Flushes, and gives back what was kept for later writes. Nothing may be
+  // written after it.
+  virtual absl::Status Close() { return Flush(); }
 
   // The run at `offset` < size(), no longer than `max_length`.
   virtual absl::StatusOr<LayerExtent> ExtentAt(uint64_t offset, uint64_t max_length) = 0;

@@ -82,12 +82,18 @@ struct FileOptions {
   bool create = false;
   mode_t mode = 0644;
   LockMode lock = LockMode::kNone;
+  // Where not empty: the path is taken from this folder and must not leave it,
+  // by "..", by links or by being absolute.
+  std::string beneath;
 };
 
 // Regular files and block devices. Directories and everything else are
 // refused. With `create`, a file that another process has locked is refused
 // and keeps its contents.
 absl::StatusOr<std::unique_ptr<Storage>> OpenFile(absl::string_view path, const FileOptions& opts);
+
+// Another handle on `storage`, which outlives it.
+std::unique_ptr<Storage> Borrow(Storage* storage);
 
 // A growing array. Memory is taken for pages that hold data only.
 std::unique_ptr<Storage> NewMemoryStorage(absl::string_view name,
