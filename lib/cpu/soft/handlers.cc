@@ -38,7 +38,7 @@ Handler SelectHandler(Insn& in, const DecodedView& view) {
     if (select == nullptr) continue;
     if (Handler handler = select(in, view)) return handler;
   }
-  return SelectSystemForm(in, view);
+  return nullptr;
 }
 
 }  // namespace atl::cpu::soft

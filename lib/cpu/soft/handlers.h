@@ -44,10 +44,6 @@ extern const HandlerTable kStackHandlers;     // exec_stack.cc: PUSH, POP, ENTER
 extern const HandlerTable kStringHandlers;    // exec_string.cc
 extern const HandlerTable kSystemHandlers;    // sys_*.cc: far, CR, MSR, I/O, tables
 
-// The forms of MOV, PUSH, POP, JMP, CALL and RET that are the system's: segment,
-// control and debug registers, far pointers. Null for the others.
-Handler SelectSystemForm(Insn& in, const DecodedView& view);
-
 // x87, MMX, SSE to SSE4.2, AES, PCLMULQDQ and SHA are chosen by Zydis' ISA set, not
 // by mnemonic (MOVSD and CMPSD are string instructions too): SelectHandler() asks
 // IsNative() before it looks into the tables. Null of SelectNative(): #UD, since
