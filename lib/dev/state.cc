@@ -177,7 +177,8 @@ class Shower final : public StateVisitor {
     for (size_t i = 0; i < v.size();) {
       size_t run = 1;
       while (i + run < v.size() && v[i + run] == v[i]) ++run;
-      absl::StrAppendFormat(&out, run > 3 ? " %02x*%u" : " %02x", v[i], run);
+      absl::StrAppendFormat(&out, " %02x", v[i]);
+      if (run > 3) absl::StrAppend(&out, "*", run);
       i += run > 3 ? run : 1;
     }
     absl::StrAppend(&out, "\n");
