@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lib/cpu/kvm/vm.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <iterator>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "lib/base/status_macros.h"
+
+namespace atl::cpu::kvm {
+namespace {
+
+constexpr int kApiVersion = 12;
+// Four pages below the firmware's largest place (4 GiB - 16 MiB) that VMX uses
+// for itself in real mode where the processor lacks unrestricted guests.
+constexpr uint64_t kIdentityMap = 0xFEFFC000, kTss = 0xFEFFD000;
+
+struct Capability {
+  int number;
+  const char* what;
+};
+constexpr Capability kNeeded[] = {
+    {KVM_CAP_USER_MEMORY, "memory slots"},      {KVM_CAP_EXT_CPUID, "CPUID"},
+    {KVM_CAP_MP_STATE, "processor states"},     {KVM_CAP_READONLY_MEM, "read-only memory"},
+    {KVM_CAP_IMMEDIATE_EXIT, "immediate exit"},
+};
+
+bool SameSlot(const MemorySlot& a, const MemorySlot& b) {
+  return a.base == b.base && a.size == b.size && a.host == b.host && a.kind == b.kind;
+}
+
+void OnKick(int) {}
+
+}  // namespace
+
+int KickSignal() { return SIGUSR1; }
+
+absl::StatusOr<UniqueFd> OpenDevice(const std::string& device) {
+  UniqueFd fd(open(device.c_str(), O_RDWR | O_CLOEXEC));
+  if (!fd.valid()) {
+    const int error = errno;
+    if (error == ENOENT || error == ENXIO || error == ENODEV) {
+      return absl::NotFoundError(
+          absl::StrCat(device,
+                       " does not exist: no hypervisor module is loaded (modprobe kvm-intel or "
+                       "kvm-amd), or virtualization is off in the firmware"));
+    }
+    if (error == EACCES || error == EPERM) {
+      return absl::PermissionDeniedError(
+          absl::StrCat(device,
+                       ": permission denied; its group may open it: usermod -aG kvm NAME, then log "
+                       "in again"));
+    }
+    return ErrnoError(error, device);
+  }
+  struct stat st;
+  if (fstat(fd.get(), &st) != 0 || !S_ISCHR(st.st_mode)) {
+    return absl::InvalidArgumentError(absl::StrCat(device, " is not a device"));
+  }
+  const int version = ioctl(fd.get(), KVM_GET_API_VERSION, 0);
+  if (version < 0) {
+    return absl::InvalidArgumentError(absl::StrCat(device, " does not speak KVM's interface"));
+  }
+  if (version != kApiVersion) {
+    return absl::UnimplementedError(absl::StrCat(device, " speaks version ", version,
+                                                 " of KVM's interface, not ", kApiVersion));
+  }
+  for (const Capability& c : kNeeded) {
+    if (ioctl(fd.get(), KVM_CHECK_EXTENSION, c.number) <= 0) {
+      return absl::UnimplementedError(absl::StrCat(device, " lacks ", c.what));
+    }
+  }
+  return fd;
+}
+
+absl::StatusOr<std::unique_ptr<KvmVm>> KvmVm::Create(const std::string& device,
+                                                     GuestMemory& memory) {
+  ASSIGN_OR_RETURN(const UniqueFd kvm, OpenDevice(device));
+  int fd;
+  do {
+    fd = ioctl(kvm.get(), KVM_CREATE_VM, 0);
+  } while (fd < 0 && errno == EINTR);
+  if (fd < 0) return ErrnoError(errno, absl::StrCat(device, ": KVM_CREATE_VM"));
+  std::unique_ptr<KvmVm> vm(new KvmVm(UniqueFd(fd), memory));
+  RETURN_IF_ERROR(Annotate(vm->Prepare(kvm.get()), device));
+  memory.AddListener(vm.get());
+  return vm;
+}
+
+KvmVm::~KvmVm() { memory_.RemoveListener(this); }
+
+absl::Status KvmVm::Prepare(int device) {
+  // SA_RESTART would send the thread back into KVM_RUN.
+  struct sigaction action {};
+  action.sa_handler = OnKick;
+  if (sigaction(KickSignal(), &action, nullptr) != 0) return ErrnoError(errno, "sigaction");
+
+  const int run_size = ioctl(device, KVM_GET_VCPU_MMAP_SIZE, 0);
+  if (run_size < static_cast<int>(sizeof(kvm_run))) return ErrnoError(errno, "kvm_run's size");
+  run_size_ = static_cast<size_t>(run_size);
+
+  // Only VMX needs these, and only it may refuse them.
+  uint64_t identity = kIdentityMap;
+  if (ioctl(device, KVM_CHECK_EXTENSION, KVM_CAP_SET_IDENTITY_MAP_ADDR) > 0 &&
+      ioctl(vm_.get(), KVM_SET_IDENTITY_MAP_ADDR, &identity) != 0) {
+    return ErrnoError(errno, "KVM_SET_IDENTITY_MAP_ADDR");
+  }
+  if (ioctl(device, KVM_CHECK_EXTENSION, KVM_CAP_SET_TSS_ADDR) > 0 &&
+      ioctl(vm_.get(), KVM_SET_TSS_ADDR, kTss) != 0) {
+    return ErrnoError(errno, "KVM_SET_TSS_ADDR");
+  }
+  // MSRs that KVM does not have come to the bus: those of the LAPIC's x2APIC mode.
+  kvm_enable_cap msr{};
+  msr.cap = KVM_CAP_X86_USER_SPACE_MSR;
+  msr.args[0] = KVM_MSR_EXIT_REASON_UNKNOWN | KVM_MSR_EXIT_REASON_INVAL;
+  if (ioctl(device, KVM_CHECK_EXTENSION, KVM_CAP_X86_USER_SPACE_MSR) > 0) {
+    ioctl(vm_.get(), KVM_ENABLE_CAP, &msr);
+  }
+
+  auto list = std::make_unique<CpuidList>();
+  list->count = static_cast<uint32_t>(std::size(list->entries));
+  if (ioctl(device, kGetSupportedCpuid, list.get()) != 0) {
+    return ErrnoError(errno, "KVM_GET_SUPPORTED_CPUID");
+  }
+  // Some room stays for what FilterCpuid() adds.
+  cpuid_.assign(list->entries,
+                list->entries + std::min<size_t>(list->count, std::size(list->entries) - 8));
+  FilterCpuid(cpuid_);
+
+  OnSlotsChanged();
+  return slot_error_;
+}
+
+absl::Status KvmVm::SetSlot(uint32_t slot, const MemorySlot& what) {
+  kvm_userspace_memory_region region{};
+  region.slot = slot;
+  region.flags = what.kind == SlotKind::kRom && what.size != 0 ? KVM_MEM_READONLY : 0;
+  region.guest_phys_addr = what.base.value;
+  region.memory_size = what.size;
+  region.userspace_addr = reinterpret_cast<uint64_t>(what.host);
+  if (ioctl(vm_.get(), KVM_SET_USER_MEMORY_REGION, &region) != 0) {
+    return ErrnoError(
+        errno, absl::StrFormat("memory slot of 0x%x bytes at 0x%x", what.size, what.base.value));
+  }
+  return absl::OkStatus();
+}
+
+void KvmVm::OnSlotsChanged() {
+  const std::span<const MemorySlot> wanted = memory_.slots();
+  // First what is gone or changed, so that what is new never overlaps it.
+  for (uint32_t i = 0; i < slots_.size(); ++i) {
+    if (slots_[i].size == 0) continue;
+    const bool kept = std::any_of(wanted.begin(), wanted.end(),
+                                  [&](const MemorySlot& w) { return SameSlot(w, slots_[i]); });
+    if (kept) continue;
+    slot_error_.Update(SetSlot(i, MemorySlot{slots_[i].base, 0, slots_[i].host, SlotKind::kRam}));
+    slots_[i] = {};
+  }
+  for (const MemorySlot& w : wanted) {
+    const bool there = std::any_of(slots_.begin(), slots_.end(),
+                                   [&](const MemorySlot& s) { return SameSlot(w, s); });
+    if (there) continue;
+    uint32_t free = 0;
+    while (free < slots_.size() && slots_[free].size != 0) ++free;
+    if (free == slots_.size()) slots_.emplace_back();
+    slot_error_.Update(SetSlot(free, w));
+    slots_[free] = w;
+  }
+}
+
+absl::StatusOr<std::unique_ptr<Vcpu>> KvmVm::CreateVcpu(const VcpuConfig& config) {
+  return MakeVcpu(*this, config);
+}
+
+}  // namespace atl::cpu::kvm

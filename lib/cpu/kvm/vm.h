@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+// A VM behind a node that speaks KVM's ioctl ABI (Documentation/virt/kvm/api.rst):
+// /dev/kvm or /dev/atoll. Only what backend.cc and the self-test see.
+//
+// Interrupt controllers are the machine's, in user space: no KVM_CREATE_IRQCHIP.
+// A vCPU asks for the vector when KVM can inject one, and asks KVM to come back
+// (request_interrupt_window) when it cannot yet. CR8 travels through kvm_run.
+#ifndef LIB_CPU_KVM_VM_H_
+#define LIB_CPU_KVM_VM_H_
+
+#include <linux/kvm.h>
+
+#include <memory>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "lib/base/unique_fd.h"
+#include "lib/cpu/backend.h"
+#include "lib/mem/guest_memory.h"
+
+namespace atl::cpu::kvm {
+
+// The signal that brings a vCPU thread out of KVM_RUN. Its handler does nothing
+// and is installed with the first VM; vCPU threads unblock it themselves.
+int KickSignal();
+
+// Opens `device` and checks the API version and what this backend cannot do without.
+// Errors say what to do: load a module, join a group.
+absl::StatusOr<UniqueFd> OpenDevice(const std::string& device);
+
+// linux/kvm.h gives structs that end in an array of no size another size in C++
+// than in C, and with that other ioctl numbers: these two have their own.
+struct CpuidList {  // struct kvm_cpuid2
+  uint32_t count = 0;
+  uint32_t pad = 0;
+  kvm_cpuid_entry2 entries[256];
+};
+struct MsrList {  // struct kvm_msrs
+  uint32_t count = 1;
+  uint32_t pad = 0;
+  kvm_msr_entry entry{};
+};
+static_assert(sizeof(MsrList) == 24);
+inline constexpr unsigned long kGetSupportedCpuid = _IOC(_IOC_READ | _IOC_WRITE, KVMIO, 0x05, 8);
+inline constexpr unsigned long kGetMsrs = _IOC(_IOC_READ | _IOC_WRITE, KVMIO, 0x88, 8);
+inline constexpr unsigned long kSetMsrs = _IOC(_IOC_WRITE, KVMIO, 0x89, 8);
+inline constexpr unsigned long kSetCpuid2 = _IOC(_IOC_WRITE, KVMIO, 0x90, 8);
+
+class KvmVm : public Vm, private SlotListener {
+ public:
+  static absl::StatusOr<std::unique_ptr<KvmVm>> Create(const std::string& device,
+                                                       GuestMemory& memory);
+  ~KvmVm() override;
+
+  absl::StatusOr<std::unique_ptr<Vcpu>> CreateVcpu(const VcpuConfig& config) override;
+  // KVM has no A20 gate. Guests that need it closed are older than anything
+  // that runs with KVM; what toggles it only to test it finds memory at 1 MiB.
+  void SetA20(bool) override {}
+
+  int fd() const { return vm_.get(); }
+  const GuestMemory& memory() const { return memory_; }
+  // What KVM can show to a guest, already without what needs KVM's own LAPIC.
+  const std::vector<kvm_cpuid_entry2>& cpuid() const { return cpuid_; }
+  size_t run_size() const { return run_size_; }
+  // The first error of a slot change; a vCPU reports it instead of running.
+  const absl::Status& slot_error() const { return slot_error_; }
+
+ private:
+  KvmVm(UniqueFd vm, GuestMemory& memory) : vm_(std::move(vm)), memory_(memory) {}
+  absl::Status Prepare(int device);
+  void OnSlotsChanged() override;
+  absl::Status SetSlot(uint32_t slot, const MemorySlot& what);
+
+  const UniqueFd vm_;
+  GuestMemory& memory_;
+  std::vector<kvm_cpuid_entry2> cpuid_;
+  size_t run_size_ = 0;
+  // KVM's slots by number; size 0: free.
+  std::vector<MemorySlot> slots_;
+  absl::Status slot_error_;
+};
+
+// Filters what KVM_GET_SUPPORTED_CPUID says to what works here.
+void FilterCpuid(std::vector<kvm_cpuid_entry2>& entries);
+// Fills in what differs between vCPUs: APIC id and topology (one core each).
+void SetTopology(std::vector<kvm_cpuid_entry2>& entries, unsigned index, unsigned count);
+
+absl::StatusOr<std::unique_ptr<Vcpu>> MakeVcpu(KvmVm& vm, const VcpuConfig& config);
+
+}  // namespace atl::cpu::kvm
+
+#endif  // LIB_CPU_KVM_VM_H_
