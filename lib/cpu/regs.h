@@ -70,7 +70,7 @@ struct SystemRegs {
   uint64_t cr4 = 0;
   uint64_t cr8 = 0;
   uint64_t efer = 0;
-  uint64_t apic_base = 0xFEE00000;
+  uint64_t apic_base = 0xFEE00900;  // enabled, on the first vCPU
 };
 
 }  // namespace atl::cpu

@@ -81,6 +81,9 @@ constexpr CpuidFeature kFeatures[] = {
     {7, 0, kEdx, 4, "fsrm", "exec_string.cc"},
     {7, 0, kEdx, 26, "spec_ctrl", "msr.cc: IBRS and IBPB have nothing to do"},
     {7, 0, kEdx, 29, "arch_capabilities", "msr.cc"},
+    // Kernels do not believe a guest's BHI_NO, but use this instead of clearing
+    // the branch history by software at every system call.
+    {7, 2, kEdx, 4, "bhi_ctrl", "msr.cc: BHI_DIS_S has nothing to do"},
     // KVM's leaf 0x40000001.
     {0x40000001, 0, kEax, 0, "kvmclock", "msr.cc: 0x11 and 0x12"},
     {0x40000001, 0, kEax, 1, "kvm_nopiodelay", "ports need no rest after an access"},
@@ -119,16 +122,16 @@ CpuidResult HostCpuid(uint32_t leaf, uint32_t subleaf) {
 
 // Leaves of features, masked once: the host's CPUID can cost microseconds.
 struct FeatureLeaves {
-  CpuidResult leaf1, leaf6, leaf7, kvm, extended1, extended7;
+  CpuidResult leaf1, leaf6, leaf7, leaf7_2, kvm, extended1, extended7;
 
-  CpuidResult* For(uint32_t leaf) {
+  CpuidResult* For(uint32_t leaf, uint32_t subleaf) {
     switch (leaf) {
       case 1:
         return &leaf1;
       case 6:
         return &leaf6;
       case 7:
-        return &leaf7;
+        return subleaf == 2 ? &leaf7_2 : &leaf7;
       case 0x40000001:
         return &kvm;
       case 0x80000001:
@@ -139,7 +142,7 @@ struct FeatureLeaves {
   }
   FeatureLeaves() {
     for (const CpuidFeature& f : kFeatures) {
-      if (Offered(f)) Register(*For(f.leaf), f.reg) |= 1u << f.bit;
+      if (Offered(f)) Register(*For(f.leaf, f.subleaf), f.reg) |= 1u << f.bit;
     }
   }
 };
@@ -223,7 +226,13 @@ CpuidResult Basic(const CpuidTopology& t, uint32_t leaf, uint32_t subleaf) {
     case 6:
       return Leaves().leaf6;
     case 7:
-      return subleaf == 0 ? Leaves().leaf7 : r;
+      if (subleaf == 0) {
+        r = Leaves().leaf7;
+        r.eax = 2;  // the last subleaf
+      } else if (subleaf == 2) {
+        r = Leaves().leaf7_2;
+      }
+      return r;
     case 0xB:
       return TopologyLeaf(t, subleaf);
     case 0x15:

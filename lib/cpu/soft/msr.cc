@@ -216,7 +216,7 @@ constexpr MsrEntry kTable[] = {
     {0x1B, 0x1B, "APIC_BASE", ReadApic, WriteApic},
     {0x2A, 0x2A, "EBL_CR_POWERON", ReadConstant<0>, Ignore},
     {0x3A, 0x3A, "FEATURE_CONTROL", ReadConstant<1>, nullptr},  // locked, nothing enabled
-    {0x48, 0x48, "SPEC_CTRL", ReadField<&S::spec_ctrl>, WriteField<&S::spec_ctrl, 3>},
+    {0x48, 0x48, "SPEC_CTRL", ReadField<&S::spec_ctrl>, WriteField<&S::spec_ctrl, 0x403>},
     {0x49, 0x49, "PRED_CMD", nullptr, IgnoreBits<1>},
     {0x79, 0x79, "BIOS_UPDT_TRIG", nullptr, Ignore},
     {0x8B, 0x8B, "BIOS_SIGN_ID", ReadRevision, Ignore},
