@@ -4,8 +4,6 @@
 #include <algorithm>
 #include <chrono>
 
-#include "absl/status/status.h"
-#include "absl/strings/str_format.h"
 #include "lib/base/endian.h"
 #include "lib/cpu/soft/sys_state.h"
 #include "lib/cpu/soft/walk.h"
@@ -279,21 +277,6 @@ bool ReadMsr(SoftVcpu& c, uint32_t msr, uint64_t* value) {
 bool WriteMsr(SoftVcpu& c, uint32_t msr, uint64_t value) {
   const MsrEntry* e = Find(msr);
   return e != nullptr && e->write != nullptr && e->write(c, msr, value);
-}
-
-absl::StatusOr<uint64_t> SoftVcpu::GetMsr(uint32_t msr) {
-  uint64_t value;
-  if (!ReadMsr(*this, msr, &value)) {
-    return absl::InvalidArgumentError(absl::StrFormat("MSR %#x: no such register to read", msr));
-  }
-  return value;
-}
-
-absl::Status SoftVcpu::SetMsr(uint32_t msr, uint64_t value) {
-  if (!WriteMsr(*this, msr, value)) {
-    return absl::InvalidArgumentError(absl::StrFormat("MSR %#x does not take %#x", msr, value));
-  }
-  return absl::OkStatus();
 }
 
 }  // namespace atl::cpu::soft

@@ -7,7 +7,20 @@
 namespace atl::cpu::soft {
 namespace {
 
+Handler SelectMove(Insn& in, const DecodedView& view) {
+  if (Handler h = SelectControlMove(in, view)) return h;
+  return SelectSegmentMove(in, view);
+}
+
 constexpr HandlerEntry kEntries[] = {
+    // These have other forms, which are the integer code's.
+    {ZYDIS_MNEMONIC_MOV, SelectMove},
+    {ZYDIS_MNEMONIC_PUSH, SelectSegmentPush},
+    {ZYDIS_MNEMONIC_POP, SelectSegmentPop},
+    {ZYDIS_MNEMONIC_CALL, SelectFar},
+    {ZYDIS_MNEMONIC_JMP, SelectFar},
+    {ZYDIS_MNEMONIC_RET, SelectFar},
+
     {ZYDIS_MNEMONIC_LDS, SelectFarPointer},
     {ZYDIS_MNEMONIC_LES, SelectFarPointer},
     {ZYDIS_MNEMONIC_LFS, SelectFarPointer},
@@ -78,23 +91,5 @@ constexpr HandlerEntry kEntries[] = {
 }  // namespace
 
 const HandlerTable kSystemHandlers(kEntries);
-
-Handler SelectSystemForm(Insn& in, const DecodedView& view) {
-  switch (view.insn->mnemonic) {
-    case ZYDIS_MNEMONIC_MOV:
-      if (Handler h = SelectControlMove(in, view)) return h;
-      return SelectSegmentMove(in, view);
-    case ZYDIS_MNEMONIC_PUSH:
-      return SelectSegmentPush(in, view);
-    case ZYDIS_MNEMONIC_POP:
-      return SelectSegmentPop(in, view);
-    case ZYDIS_MNEMONIC_JMP:
-    case ZYDIS_MNEMONIC_CALL:
-    case ZYDIS_MNEMONIC_RET:
-      return SelectFar(in, view);
-    default:
-      return nullptr;
-  }
-}
 
 }  // namespace atl::cpu::soft
