@@ -46,7 +46,7 @@ class AcpiPm final : public Device {
   // ACPI is on from the start, for guests that start without firmware.
   void EnableAcpi();
 
-  absl::string_view name() const override { return "piix4-pm"; }
+  absl::string_view name() const override { return "acpi-pm"; }
   void Reset() override;
   uint64_t Read(unsigned region, uint64_t offset, unsigned size) override;
   void Write(unsigned region, uint64_t offset, unsigned size, uint64_t value) override;

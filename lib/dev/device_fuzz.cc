@@ -11,6 +11,7 @@
 #include "lib/dev/debug_port.h"
 #include "lib/dev/device_lock.h"
 #include "lib/dev/fw_cfg.h"
+#include "lib/dev/hpet.h"
 #include "lib/dev/i8042.h"
 #include "lib/dev/irq_chips.h"
 #include "lib/dev/pit.h"
@@ -153,7 +154,7 @@ void FuzzPlain(uint8_t which, std::span<const uint8_t> bytes) {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size == 0) return 0;
   const std::span<const uint8_t> bytes(data + 1, size - 1);
-  switch (data[0] % 9) {
+  switch (data[0] % 10) {
     case 0:
       atl::dev::FuzzIrqChips(bytes);
       break;
@@ -167,7 +168,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       atl::dev::FuzzFwCfg(bytes);
       break;
     default:
-      atl::dev::FuzzPlain(data[0] % 9 - 4, bytes);
+      atl::dev::FuzzPlain(data[0] % 10 - 4, bytes);
   }
   return 0;
 }

@@ -37,7 +37,8 @@ class DeviceLock::LockedTimer final : public Timer {
  private:
   void OnBase() {
     Scope scope(lock_);
-    if (!armed_ || clock_.NowNs() < deadline_ns_) return;
+    if (!armed_) return;
+    if (clock_.NowNs() < deadline_ns_) return base_->Arm(deadline_ns_);
     armed_ = false;
     fire_();
   }

@@ -51,7 +51,9 @@ constexpr uint64_t kSecond = 1'000'000'000;
 constexpr uint64_t kHalfSecond = kSecond / 2;
 constexpr uint64_t kUpdateNs = 244'000;  // announced before it happens
 constexpr int64_t kDaySeconds = 24 * 3600;
-constexpr int64_t kFarthest = int64_t{1} << 40;  // some 35,000 years
+// Either way from the wall clock, in seconds: some 70,000 years, more than the
+// registers can say.
+constexpr uint64_t kFarthest = uint64_t{1} << 41;
 
 bool IsTime(uint8_t i) {
   return i == kSeconds || i == kMinutes || i == kHours || (i >= kWeekday && i <= kYear) ||
@@ -347,28 +349,26 @@ void Rtc::Write(unsigned, uint64_t offset, unsigned, uint64_t value) {
 // sleeps in a file for a week finds a week gone by, as one that was turned off.
 void Rtc::VisitState(StateVisitor& v) {
   v.Bounded("index", index_, kCmosSize - 1);
-  int64_t offset = 0;
+  const auto wall = static_cast<uint64_t>(clock_.WallSeconds());
+  uint64_t ahead = kFarthest;  // of the wall clock, from the farthest back
   uint64_t phase = base_ns_;
   if (!v.loading()) {
     CatchUp();
     if (!frozen_) {
       const Instant now = Now();
-      offset = static_cast<int64_t>(static_cast<uint64_t>(now.seconds) -
-                                    static_cast<uint64_t>(clock_.WallSeconds()));
+      ahead += static_cast<uint64_t>(now.seconds) - wall;
       phase = now.ns;
       Encode(0);  // what the time's registers hold is no state while it runs
     }
   }
   v.Array("cmos", cmos_);
   v.Field("frozen", frozen_);
-  v.Field("offset", offset);
+  v.Bounded("ahead", ahead, 2 * kFarthest);
   v.Bounded("phase", phase, kSecond - 1);
   if (v.loading()) {
+    if (!v.status().ok()) return;
     const uint64_t now = clock_.NowNs();
-    base_seconds_ = std::clamp(static_cast<int64_t>(static_cast<uint64_t>(clock_.WallSeconds()) +
-                                                    static_cast<uint64_t>(offset)),
-                               -kFarthest, kFarthest);
-    phase = std::min(phase, kSecond - 1);
+    base_seconds_ = static_cast<int64_t>(wall + ahead - kFarthest);
     base_ns_ = frozen_ ? phase : now - std::min(now, phase);
     seen_ns_ = now;
     Update();

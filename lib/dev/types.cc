@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lib/dev/types.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_format.h"
+
+namespace atl::dev {
+namespace {
+
+constexpr DeviceType kTypes[] = {
+    {"acpi-pm", Attachment::kBoard, "ACPI power management block: PM timer, power button, soft off",
+     ""},
+    {"fw_cfg", Attachment::kBoard, "firmware configuration, by ports and DMA", ""},
+    {"hpet", Attachment::kBoard, "high precision event timer, 100 MHz, 3 comparators", ""},
+    {"i440fx", Attachment::kBoard, "PCI host bridge with the shadow memory switches", ""},
+    {"i8042", Attachment::kBoard, "keyboard controller, keyboard, wheel mouse, A20, port 0x92", ""},
+    {"i8254", Attachment::kBoard, "interval timer and port 0x61", ""},
+    {"irqchips", Attachment::kBoard, "8259 pair, IOAPIC, a LAPIC for each vCPU", ""},
+    {"isa-debug-exit", Attachment::kIsa, "writing v ends the process with status (v << 1) | 1",
+     "iobase=0x501,iosize=2"},
+    {"isa-debugcon", Attachment::kIsa, "a byte written is a byte out, as SeaBIOS logs",
+     "iobase=0x402"},
+    {"mc146818", Attachment::kBoard, "real-time clock and CMOS memory", ""},
+    {"ns16550", Attachment::kBoard, "serial port, 16550A", ""},
+    {"pci-config", Attachment::kBoard, "PCI configuration access by ports 0xCF8 and 0xCFC", ""},
+    {"piix3-isa", Attachment::kBoard, "ISA bridge, routes PCI interrupts", ""},
+    {"piix4-pm", Attachment::kBoard, "PCI function that places the ACPI and SMBus ports", ""},
+    {"reset-port", Attachment::kBoard, "reset by port 0xCF9", ""},
+    {"virtio-blk", Attachment::kPci, "virtio disk, modern and transitional", ""},
+};
+
+absl::string_view Place(Attachment a) {
+  switch (a) {
+    case Attachment::kBoard:
+      return "board";
+    case Attachment::kPci:
+      return "pci";
+    case Attachment::kIsa:
+      return "isa";
+  }
+  return "";
+}
+
+}  // namespace
+
+std::span<const DeviceType> DeviceTypes() { return kTypes; }
+
+const DeviceType* FindDeviceType(absl::string_view name) {
+  const auto* it = std::find_if(std::begin(kTypes), std::end(kTypes),
+                                [&](const DeviceType& t) { return t.name == name; });
+  return it == std::end(kTypes) ? nullptr : it;
+}
+
+std::string DescribeDeviceTypes() {
+  std::string out;
+  for (const DeviceType& t : kTypes) {
+    absl::StrAppendFormat(&out, "%-16s %-6s %s", t.name, Place(t.attachment), t.summary);
+    if (!t.options.empty()) absl::StrAppendFormat(&out, " (%s)", t.options);
+    out += "\n";
+  }
+  return out;
+}
+
+}  // namespace atl::dev
