@@ -67,7 +67,7 @@ uint8_t SegmentRegister(ZydisRegister r) {
   }
 }
 
-void FillMemory(const ZydisDecodedOperand& op, Insn* out) {
+void FillMemory(const ZydisDecodedInstruction& insn, const ZydisDecodedOperand& op, Insn* out) {
   out->has_mem = true;
   out->mem_size = op.size <= 512 ? static_cast<uint8_t>(op.size / 8) : 0;
   out->seg = SegmentRegister(op.mem.segment);
@@ -75,6 +75,12 @@ void FillMemory(const ZydisDecodedOperand& op, Insn* out) {
   out->index = GeneralRegister(op.mem.index);
   out->scale = op.mem.scale != 0 ? op.mem.scale : 1;
   out->disp = op.mem.disp.value;
+  if (op.encoding == ZYDIS_OPERAND_ENCODING_MODRM_RM && (insn.attributes & ZYDIS_ATTRIB_HAS_SIB) &&
+      insn.raw.modrm.mod == 0 && insn.raw.sib.base == 5) {
+    // No base, whatever REX.B says (vol. 2, table 2-5): Zydis 4.0 sees R13.
+    out->base = kNoReg;
+    out->disp = insn.raw.disp.value;
+  }
   if (out->base == kRipReg) out->disp += out->length;
   if (out->base != kNoReg) out->base_slot = out->base;
   if (out->index != kNoReg) out->index_slot = out->index;
@@ -92,7 +98,7 @@ void FillOperands(const ZydisDecodedInstruction& insn, const ZydisDecodedOperand
         if (i < 3) *regs[i] = GeneralRegister(op.reg.value);
         break;
       case ZYDIS_OPERAND_TYPE_MEMORY:
-        if (!out->has_mem) FillMemory(op, out);
+        if (!out->has_mem) FillMemory(insn, op, out);
         break;
       case ZYDIS_OPERAND_TYPE_IMMEDIATE:
         if (have_imm) {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The run loop: what comes between instructions (vol. 3, 6.9: the order of
 // simultaneous events) and the running of blocks.
+#include <Zydis/Mnemonic.h>
+
 #include "absl/strings/str_format.h"
 #include "lib/cpu/soft/access.h"
 #include "lib/cpu/soft/code_cache.h"
@@ -232,6 +234,22 @@ bool SoftVcpu::CheckCodeBreakpoints() {
   return true;
 }
 
+namespace {
+bool LoadsFlags(uint16_t mnemonic) {
+  switch (mnemonic) {
+    case ZYDIS_MNEMONIC_POPF:
+    case ZYDIS_MNEMONIC_POPFD:
+    case ZYDIS_MNEMONIC_POPFQ:
+    case ZYDIS_MNEMONIC_IRET:
+    case ZYDIS_MNEMONIC_IRETD:
+    case ZYDIS_MNEMONIC_IRETQ:
+      return true;
+    default:
+      return false;
+  }
+}
+}  // namespace
+
 // One instruction with all that the fast loop leaves out: the code segment's
 // limit, code breakpoints, the trap flag, the interrupt shadow.
 bool SoftVcpu::RunSingle() {
@@ -267,7 +285,11 @@ bool SoftVcpu::RunSingle() {
     if (size != CodeSize::k64) s.rip = static_cast<uint32_t>(s.rip);
   }
   if (resume) s.rflags_rest &= ~kRf;
-  if (trap) s.pending_debug |= kDr6SingleStep;
+  // What enters a handler clears TF and is not trapped (vol. 3, 17.3.1.4); POPF
+  // and IRET are by the TF that they started with.
+  if (trap && ((s.rflags_rest & kTf) || LoadsFlags(in.mnemonic))) {
+    s.pending_debug |= kDr6SingleStep;
+  }
   return step != Step::kExit;
 }
 

@@ -75,7 +75,7 @@ Step CmpxchgReg(SoftVcpu& c, const Insn& in) {
   if (acc == dest) {
     WriteReg<T>(c, in.reg0, source);
   } else {
-    WriteReg<T>(c, in.reg0, dest);
+    // The destination keeps the upper half of a 64-bit register.
     WriteReg<T>(c, kRax, dest);
   }
   return Step::kNext;

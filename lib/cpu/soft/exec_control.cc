@@ -202,6 +202,14 @@ Step Pause(SoftVcpu& c, const Insn&) {
   }
   return Step::kNext;
 }
+// Memory is coherent, so flushing a line is its check for being readable.
+Step FlushLine(SoftVcpu& c, const Insn& in) {
+  uint64_t linear;
+  if (!OperandLinear<kAny>(c, in, 1, false, &linear)) return Step::kFault;
+  if (c.mmu.FastRead<uint8_t>(linear, c.user()) != nullptr) return Step::kNext;
+  return c.mmu.Probe(linear, 1, Access::kRead, c.rights(), in.seg == kSs) ? Step::kNext
+                                                                          : Step::kFault;
+}
 Step Undefined(SoftVcpu& c, const Insn&) { return c.Raise(kUd); }
 
 template <typename T, bool Seed>
@@ -283,6 +291,8 @@ constexpr HandlerEntry kTable[] = {
     {ZYDIS_MNEMONIC_LFENCE, &Always<&Fence>},
     {ZYDIS_MNEMONIC_SFENCE, &Always<&Fence>},
     {ZYDIS_MNEMONIC_MFENCE, &Always<&Fence>},
+    {ZYDIS_MNEMONIC_CLFLUSH, &Always<&FlushLine>},
+    {ZYDIS_MNEMONIC_CLFLUSHOPT, &Always<&FlushLine>},
     {ZYDIS_MNEMONIC_UD0, &Always<&Undefined>},
     {ZYDIS_MNEMONIC_UD1, &Always<&Undefined>},
     {ZYDIS_MNEMONIC_UD2, &Always<&Undefined>},

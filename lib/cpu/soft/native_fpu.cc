@@ -3,14 +3,18 @@
 
 namespace atl::cpu::soft {
 
+void SetTop(FpuState& f, unsigned top) {
+  const unsigned old = TopOf(f);
+  if (old == top) return;
+  uint8_t before[8][16];
+  memcpy(before, StAt(f, 0), sizeof before);
+  for (unsigned i = 0; i < 8; i++) memcpy(StAt(f, i), before[(i + top - old) & 7], 16);
+  const uint16_t fsw = FpuGet<uint16_t>(f, FpuState::kFsw);
+  FpuSet<uint16_t>(f, FpuState::kFsw, static_cast<uint16_t>((fsw & ~(7 << 11)) | top << 11));
+}
+
 void EnterMmx(FpuState& f) {
-  const unsigned top = TopOf(f);
-  if (top != 0) {
-    uint8_t physical[8][16];
-    for (unsigned i = 0; i < 8; i++) memcpy(physical[(top + i) & 7], StAt(f, i), 16);
-    memcpy(StAt(f, 0), physical, sizeof physical);
-    FpuSet<uint16_t>(f, FpuState::kFsw, FpuGet<uint16_t>(f, FpuState::kFsw) & ~(7 << 11));
-  }
+  SetTop(f, 0);
   f.image[FpuState::kFtw] = 0xFF;
 }
 
@@ -22,6 +26,7 @@ void UpdateErrorSummary(FpuState& f) {
 }
 
 void InitX87(FpuState& f) {
+  SetTop(f, 0);
   FpuSet<uint16_t>(f, FpuState::kFcw, 0x37F);
   FpuSet<uint16_t>(f, FpuState::kFsw, 0);
   f.image[FpuState::kFtw] = 0;

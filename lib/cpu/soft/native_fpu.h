@@ -38,6 +38,10 @@ inline unsigned TopOf(const FpuState& f) { return FpuGet<uint16_t>(f, FpuState::
 // of the stack on.
 inline uint8_t* MmxAt(SoftVcpu& c, unsigned n) { return StAt(c.s.fpu, (n - TopOf(c.s.fpu)) & 7); }
 
+// Sets the top of stack; the physical registers stay what they are, so that the
+// image turns.
+void SetTop(FpuState& f, unsigned top);
+
 // What every MMX instruction does to the x87 state (vol. 1, 9.5.1): top of stack
 // 0, all tags valid.
 void EnterMmx(FpuState& f);

@@ -154,7 +154,10 @@ Step RunAny(SoftVcpu& c, const Insn& in) {
     frame.rdx = c.s.gpr[kRdx];
   }
   if (t.flags & kFp) {
-    if (!RunUnmasked(c, t, a, b, frame)) return Step::kFault;
+    if (!RunUnmasked(c, t, a, b, frame)) {
+      if (mmx) EnterMmx(c.s.fpu);  // as AMD's processors do
+      return Step::kFault;
+    }
   } else {
     t.code(a, b, 0, 0, &frame);
   }

@@ -95,6 +95,7 @@ Step Fldcw(SoftVcpu& c, const Insn& in) {
 
 Step Emms(SoftVcpu& c, const Insn&) {
   if (CheckMmx(c, false) != Step::kNext) return Step::kFault;
+  EnterMmx(c.s.fpu);
   c.s.fpu.image[FpuState::kFtw] = 0;
   return Step::kNext;
 }
@@ -170,7 +171,9 @@ void LoadEnvironment(SoftVcpu& c, const Insn& in, const uint8_t* from) {
   FpuState& f = c.s.fpu;
   const unsigned step = Is32(in) ? 4 : 2;
   SetFcw(f, Get<uint16_t>(from));
-  FpuSet<uint16_t>(f, FpuState::kFsw, Get<uint16_t>(from + step));
+  const uint16_t fsw = Get<uint16_t>(from + step);
+  SetTop(f, fsw >> 11 & 7);
+  FpuSet<uint16_t>(f, FpuState::kFsw, fsw);
   UpdateErrorSummary(f);
   const uint16_t tags = Get<uint16_t>(from + 2 * step);
   uint8_t abridged = 0;
