@@ -3,7 +3,9 @@
 
 #include <chrono>
 
+#include "absl/strings/str_format.h"
 #include "lib/cpu/soft/code_cache.h"
+#include "lib/cpu/soft/msr.h"
 #include "lib/cpu/soft/vm.h"
 
 namespace atl::cpu::soft {
@@ -226,6 +228,19 @@ absl::Status SoftVcpu::SetSystemRegs(const SystemRegs& r) {
   if (pae && !mmu.LoadPdptes(s.cr3))
     return absl::InvalidArgumentError("cr3 points to reserved bits in a PDPTE");
   mmu.FlushAll();
+  return absl::OkStatus();
+}
+
+absl::StatusOr<uint64_t> SoftVcpu::GetMsr(uint32_t msr) {
+  uint64_t value;
+  if (!ReadMsr(*this, msr, &value))
+    return absl::InvalidArgumentError(absl::StrFormat("MSR 0x%x cannot be read", msr));
+  return value;
+}
+
+absl::Status SoftVcpu::SetMsr(uint32_t msr, uint64_t value) {
+  if (!WriteMsr(*this, msr, value))
+    return absl::InvalidArgumentError(absl::StrFormat("MSR 0x%x refuses 0x%x", msr, value));
   return absl::OkStatus();
 }
 
