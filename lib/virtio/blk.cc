@@ -14,6 +14,7 @@
 #include "lib/base/checked.h"
 #include "lib/base/endian.h"
 #include "lib/base/status_macros.h"
+#include "lib/work/guest_io.h"
 
 namespace atl::virtio {
 namespace {
@@ -85,17 +86,6 @@ static_assert(offsetof(BlkConfig, max_discard_sectors) == 36);
 constexpr size_t kIdBytes = 20;
 constexpr unsigned kMaxRanges = 32;
 constexpr uint32_t kMaxRangeSectors = 1u << 22;  // 2 GiB: the work of one range
-// Buffers smaller than this on average are gathered, so that the disk is called
-// once for many; larger ones are read and written in place.
-constexpr uint64_t kInPlaceBytes = 64 << 10;
-constexpr uint64_t kGatherBytes = 1 << 20;
-
-// One contiguous piece of guest memory, on the host.
-struct Piece {
-  Gpa at;
-  std::span<uint8_t> bytes;
-};
-
 // A request from the moment it was popped until it is pushed. `work` fields are
 // the background's between Post() and the completion.
 struct Request {
@@ -103,7 +93,7 @@ struct Request {
   Chain chain;
   uint32_t type = 0;
   uint64_t offset = 0;
-  std::vector<Piece> pieces;
+  work::GuestPieces pieces;
   std::vector<RangeSegment> ranges;
   bool flush_after = false;
   uint32_t written = 0;  // data bytes, without the status
@@ -111,11 +101,10 @@ struct Request {
   absl::Status error;
 };
 
-// The bytes [skip, skip + length) of `buffers`, neighbours joined. Nothing where
-// a part is not RAM.
-std::optional<std::vector<Piece>> Gather(GuestMemory& memory, const std::vector<Buffer>& buffers,
-                                         uint64_t skip, uint64_t length) {
-  std::vector<Piece> out;
+// The bytes [skip, skip + length) of `buffers`. Nothing where a part is not RAM.
+std::optional<work::GuestPieces> Gather(GuestMemory& memory, const std::vector<Buffer>& buffers,
+                                        uint64_t skip, uint64_t length) {
+  work::GuestPieces out;
   for (const Buffer& b : buffers) {
     if (length == 0) break;
     if (skip >= b.size) {
@@ -123,107 +112,21 @@ std::optional<std::vector<Piece>> Gather(GuestMemory& memory, const std::vector<
       continue;
     }
     const uint64_t n = std::min(b.size - skip, length);
-    const Gpa at = b.at + skip;
-    const std::span<uint8_t> bytes = memory.Span(at, n);
-    if (bytes.empty()) return std::nullopt;
+    if (!out.Append(memory, b.at + skip, n)) return std::nullopt;
     skip = 0;
     length -= n;
-    if (!out.empty() && out.back().at + out.back().bytes.size() == at &&
-        out.back().bytes.data() + out.back().bytes.size() == bytes.data()) {
-      out.back().bytes = {out.back().bytes.data(), out.back().bytes.size() + n};
-    } else {
-      out.push_back({at, bytes});
-    }
   }
   if (length != 0) return std::nullopt;
   return out;
 }
 
-uint64_t TotalBytes(const std::vector<Piece>& pieces) {
-  uint64_t total = 0;
-  for (const Piece& p : pieces) total += p.bytes.size();
-  return total;
-}
-
-// Walks `pieces` in step with a gathered buffer.
-class PieceCursor {
- public:
-  explicit PieceCursor(const std::vector<Piece>& pieces) : pieces_(pieces) {}
-  template <typename Copy>
-  void Advance(uint64_t n, Copy&& copy) {
-    for (uint64_t done = 0; done < n;) {
-      const Piece& p = pieces_[index_];
-      const uint64_t part = std::min<uint64_t>(p.bytes.size() - used_, n - done);
-      copy(p.bytes.data() + used_, done, part);
-      done += part;
-      used_ += part;
-      if (used_ == p.bytes.size()) {
-        ++index_;
-        used_ = 0;
-      }
-    }
-  }
-
- private:
-  const std::vector<Piece>& pieces_;
-  size_t index_ = 0;
-  uint64_t used_ = 0;
-};
-
-absl::Status ReadPieces(block::Disk& disk, uint64_t offset, const std::vector<Piece>& pieces) {
-  const uint64_t total = TotalBytes(pieces);
-  if (pieces.size() == 1 || total / pieces.size() >= kInPlaceBytes) {
-    for (const Piece& p : pieces) {
-      RETURN_IF_ERROR(disk.Read(offset, p.bytes));
-      offset += p.bytes.size();
-    }
-    return absl::OkStatus();
-  }
-  std::vector<uint8_t> gathered(std::min(total, kGatherBytes));
-  PieceCursor cursor(pieces);
-  for (uint64_t done = 0; done < total;) {
-    const uint64_t n = std::min<uint64_t>(gathered.size(), total - done);
-    RETURN_IF_ERROR(disk.Read(offset + done, std::span(gathered).first(n)));
-    cursor.Advance(n, [&](uint8_t* host, uint64_t at, uint64_t part) {
-      std::memcpy(host, gathered.data() + at, part);
-    });
-    done += n;
-  }
-  return absl::OkStatus();
-}
-
-absl::Status WritePieces(block::Disk& disk, uint64_t offset, const std::vector<Piece>& pieces) {
-  const uint64_t total = TotalBytes(pieces);
-  if (pieces.size() == 1 || total / pieces.size() >= kInPlaceBytes) {
-    for (const Piece& p : pieces) {
-      RETURN_IF_ERROR(disk.Write(offset, p.bytes));
-      offset += p.bytes.size();
-    }
-    return absl::OkStatus();
-  }
-  std::vector<uint8_t> gathered(std::min(total, kGatherBytes));
-  PieceCursor cursor(pieces);
-  for (uint64_t done = 0; done < total;) {
-    const uint64_t n = std::min<uint64_t>(gathered.size(), total - done);
-    cursor.Advance(n, [&](uint8_t* host, uint64_t at, uint64_t part) {
-      std::memcpy(gathered.data() + at, host, part);
-    });
-    RETURN_IF_ERROR(disk.Write(offset + done, std::span(gathered).first(n)));
-    done += n;
-  }
-  return absl::OkStatus();
-}
-
 // In the background: touches the request, the disk and guest memory.
 absl::Status Execute(block::Disk& disk, GuestMemory& memory, const Request& r) {
   switch (r.type) {
-    case kIn: {
-      const absl::Status read = ReadPieces(disk, r.offset, r.pieces);
-      for (const Piece& p : r.pieces) memory.MarkWritten(p.at, p.bytes.size());
-      return read;
-    }
+    case kIn:
+      return r.pieces.ReadFrom(disk, r.offset, memory);
     case kOut:
-      RETURN_IF_ERROR(WritePieces(disk, r.offset, r.pieces));
+      RETURN_IF_ERROR(r.pieces.WriteTo(disk, r.offset));
       break;
     case kFlushRequest:
       return disk.Flush();
@@ -412,7 +315,7 @@ uint8_t Blk::PrepareTransfer(Request& r, const std::vector<Buffer>& buffers, uin
                                               disk_->name(), bytes, r.offset, sectors_));
     return kIoError;
   }
-  std::optional<std::vector<Piece>> pieces = Gather(*memory_, buffers, skip, bytes);
+  std::optional<work::GuestPieces> pieces = Gather(*memory_, buffers, skip, bytes);
   if (!pieces.has_value()) {
     r.error = absl::OutOfRangeError(
         absl::StrFormat("%s: a request's buffer lies outside RAM", disk_->name()));
