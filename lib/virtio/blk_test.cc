@@ -246,6 +246,13 @@ TEST_P(Blk, BuffersOutsideMemoryFailTheRequest) {
   EXPECT_TRUE(failures_.empty());
 }
 
+TEST_P(Blk, TransfersOfNothingSucceed) {
+  Start();
+  EXPECT_EQ(Request(kIn, 0, {}), 0);
+  EXPECT_EQ(Request(kOut, 0, {}), 0);
+  EXPECT_EQ(Request(kIn, kDiskBytes / 512 + 1, {}), 1);
+}
+
 TEST_P(Blk, DiskErrorsReachGuestAndLog) {
   Start();
   disk_.FailWith(absl::DataLossError("memory.img: no"));
