@@ -87,6 +87,7 @@ class Image : public Disk {
   Image& operator=(const Image&) = delete;
 
   // Writes all that is pending. Later calls fail. Call it where errors matter.
+  // Locks are held until the image is destroyed.
   absl::Status Close();
 
   // Disk.
