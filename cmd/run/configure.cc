@@ -16,12 +16,15 @@
 #include "lib/base/status_macros.h"
 #include "lib/cli/suggest.h"
 #include "lib/dev/types.h"
+#include "lib/mem/address.h"
 
 namespace atl::run {
 namespace {
 
 using cli::Parsed;
 using cli::UsageError;
+using vm::DebugconConfig;
+using vm::DebugExitConfig;
 
 constexpr unsigned kMaxSerials = 4;
 
@@ -43,14 +46,14 @@ absl::StatusOr<vm::SerialConfig> ParseSerial(absl::string_view option, absl::str
   return out;
 }
 
-absl::Status ReadPort(absl::string_view key, const std::optional<std::string>& value, uint64_t max,
-                      uint16_t* out) {
+absl::Status ReadPort(absl::string_view device, absl::string_view key,
+                      const std::optional<std::string>& value, uint64_t max, uint16_t* out) {
   uint64_t number = 0;
   const absl::string_view text = value ? absl::string_view(*value) : "";
   const bool hex = text.substr(0, 2) == "0x";
   if (!(hex ? absl::SimpleHexAtoi(text, &number) : absl::SimpleAtoi(text, &number)) ||
       number == 0 || number > max) {
-    return UsageError(absl::StrCat("option '-device': isa-debug-exit: ", key, "='", text,
+    return UsageError(absl::StrCat("option '-device': ", device, ": ", key, "='", text,
                                    "' is not a number from 1 to ", max));
   }
   *out = static_cast<uint16_t>(number);
@@ -60,28 +63,35 @@ absl::Status ReadPort(absl::string_view key, const std::optional<std::string>& v
 absl::Status AddDevice(absl::string_view text, vm::MachineConfig& machine) {
   const std::vector<cli::KeyItem> items = cli::SplitKeyList(text);
   const std::string type = items.empty() ? "" : items[0].key;
-  if (type != "isa-debug-exit") {
-    std::vector<std::string> names;
+  const bool debug_exit = type == "isa-debug-exit";
+  if (!debug_exit && type != "isa-debugcon") {
+    std::vector<absl::string_view> names;
     for (const dev::DeviceType& t : dev::DeviceTypes()) {
-      if (t.user_creatable) names.emplace_back(t.name);
+      if (t.attachment == dev::Attachment::kIsa) names.push_back(t.name);
     }
     return UsageError(absl::StrCat("option '-device': no such device type '", type, "'",
-                                   cli::DidYouMean(type, names), ": there is ",
+                                   cli::DidYouMean(type, names), "; there is ",
                                    absl::StrJoin(names, ", ")));
   }
-  vm::DebugExitConfig config;
+  DebugExitConfig exit;
+  DebugconConfig console;
   for (size_t i = 1; i < items.size(); ++i) {
     const cli::KeyItem& item = items[i];
     if (item.key == "iobase") {
-      RETURN_IF_ERROR(ReadPort(item.key, item.value, 0xFFFF, &config.iobase));
-    } else if (item.key == "iosize") {
-      RETURN_IF_ERROR(ReadPort(item.key, item.value, 8, &config.iosize));
+      RETURN_IF_ERROR(ReadPort(type, item.key, item.value, 0xFFFF,
+                               debug_exit ? &exit.iobase : &console.iobase));
+    } else if (item.key == "iosize" && debug_exit) {
+      RETURN_IF_ERROR(ReadPort(type, item.key, item.value, 8, &exit.iosize));
     } else {
-      return UsageError(absl::StrCat("option '-device': isa-debug-exit has no property '", item.key,
-                                     "': it has iobase and iosize"));
+      return UsageError(absl::StrCat("option '-device': ", type, " has no property '", item.key,
+                                     "': it has ", dev::FindDeviceType(type)->options));
     }
   }
-  machine.debug_exit = config;
+  if (debug_exit) {
+    machine.debug_exit = exit;
+  } else {
+    machine.debugcon = console;
+  }
   return absl::OkStatus();
 }
 
@@ -171,12 +181,13 @@ absl::StatusOr<Invocation> Configure(const Parsed& args) {
   }
   if (m.serials.empty()) m.serials.push_back({vm::SerialKind::kStdio, ""});
   if (std::optional<std::string> debugcon = args.Text("-debugcon")) {
-    ASSIGN_OR_RETURN(m.debugcon, ParseSerial("-debugcon", *debugcon));
+    if (!m.debugcon) m.debugcon.emplace();
+    ASSIGN_OR_RETURN(m.debugcon->out, ParseSerial("-debugcon", *debugcon));
   }
   const auto is_stdio = [](const vm::SerialConfig& s) { return s.kind == vm::SerialKind::kStdio; };
   const size_t stdio_users =
       static_cast<size_t>(std::count_if(m.serials.begin(), m.serials.end(), is_stdio)) +
-      (m.debugcon && is_stdio(*m.debugcon) ? 1 : 0);
+      (m.debugcon && is_stdio(m.debugcon->out) ? 1 : 0);
   if (stdio_users > 1) {
     return UsageError("stdio stands for more than one of -serial and -debugcon");
   }

@@ -20,9 +20,9 @@ constexpr Option kSmpKeys[] = {
      .arg = "N",
      .kind = Kind::kUnsigned,
      .help = "virtual CPUs",
-     .required = true,
      .min = 1,
-     .max = vm::MachineConfig::kMaxVcpus},
+     .max = vm::MachineConfig::kMaxVcpus,
+     .required = true},
 };
 
 constexpr Option kAccelKeys[] = {

@@ -6,20 +6,18 @@
 
 #include <functional>
 #include <memory>
+#include <span>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "lib/dev/bus.h"
+#include "lib/dev/fw_cfg.h"
 #include "lib/dev/irq_chips.h"
 #include "lib/dev/system_control.h"
 #include "lib/host/event_loop.h"
 #include "lib/mem/guest_memory.h"
 #include "lib/vm/clock.h"
 #include "lib/vm/config.h"
-
-namespace atl::dev {
-class FwCfg;
-}
 
 namespace atl::vm {
 
@@ -38,6 +36,8 @@ struct BoardContext {
 
 class Board {
  public:
+  static constexpr bool kHasHpet = false;
+
   // Opens disks and consoles. The context's pointees outlive the board.
   static absl::StatusOr<std::unique_ptr<Board>> Create(const BoardContext& context);
   virtual ~Board() = default;
@@ -45,6 +45,10 @@ class Board {
   virtual dev::Bus& bus() = 0;
   virtual dev::IrqChips& irqs() = 0;
   virtual dev::FwCfg& fw_cfg() = 0;
+
+  // The BIOS image whose last 128 KiB show below 1 MiB while they are not
+  // shadowed. The bytes outlive the board. Before the first Reset().
+  virtual void SetBios(std::span<uint8_t> image) = 0;
 
   // Starts watching consoles; on the loop thread, before the guest runs.
   virtual absl::Status Start() = 0;

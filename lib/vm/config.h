@@ -41,6 +41,11 @@ struct DebugExitConfig {
   uint16_t iosize = 2;
 };
 
+struct DebugconConfig {
+  uint16_t iobase = 0x402;
+  SerialConfig out{SerialKind::kNull, ""};
+};
+
 struct MachineConfig {
   static constexpr unsigned kMaxVcpus = 64;
   static constexpr unsigned kMaxDrives = 20;
@@ -56,7 +61,7 @@ struct MachineConfig {
   std::vector<DriveConfig> drives;
   std::vector<SerialConfig> serials;  // at most 4: COM1 first
   std::optional<DebugExitConfig> debug_exit;
-  std::optional<SerialConfig> debugcon;
+  std::optional<DebugconConfig> debugcon;
   bool no_reboot = false;  // a reset of the guest ends the machine
   bool rtc_local_time = false;
 };

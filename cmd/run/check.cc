@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cmd/run/check.h"
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "lib/base/status_macros.h"
+#include "lib/base/units.h"
+#include "lib/block/image.h"
+#include "lib/boot/kernel.h"
+#include "lib/cli/json.h"
+#include "lib/cli/main.h"
+#include "lib/cli/table.h"
+#include "lib/cpu/backends.h"
+#include "lib/dev/types.h"
+#include "lib/mem/guest_memory.h"
+#include "lib/vm/accel.h"
+
+namespace atl::run {
+namespace {
+
+struct FileVerdict {
+  std::string what;  // "-hda", "-kernel"
+  std::string file;
+  bool usable = false;
+  std::string reason;
+};
+
+FileVerdict CheckDrive(const vm::DriveConfig& drive) {
+  FileVerdict v{drive.option, drive.file, false, ""};
+  block::OpenOptions options;
+  options.format = drive.format;
+  options.force_share = true;  // only looking: a guest may be running on it
+  auto image = block::Image::Open(drive.file, options);
+  if (!image.ok()) {
+    v.reason = std::string(image.status().message());
+    return v;
+  }
+  v.usable = true;
+  v.reason = absl::StrCat((*image)->format().name, ", ", FormatSize((*image)->size()));
+  return v;
+}
+
+FileVerdict CheckKernel(const vm::MachineConfig& config) {
+  FileVerdict v{"-kernel", config.kernel, false, ""};
+  auto memory = GuestMemory::Create(config.ram_bytes);
+  absl::Status status = memory.status();
+  if (status.ok()) {
+    auto entry = boot::LoadKernel({config.kernel, config.initrd, config.append}, Gpa(0), **memory);
+    status = entry.status();
+    if (entry.ok()) {
+      v.usable = true;
+      v.reason = entry->description;
+      return v;
+    }
+  }
+  v.reason = std::string(status.message());
+  return v;
+}
+
+}  // namespace
+
+absl::StatusOr<int> CheckHost(const Invocation& invocation) {
+  const vm::MachineConfig& config = invocation.machine;
+  const std::vector<vm::BackendVerdict> backends = vm::ProbeBackends(config);
+  std::vector<FileVerdict> files;
+  if (!config.kernel.empty()) files.push_back(CheckKernel(config));
+  for (const vm::DriveConfig& d : config.drives) files.push_back(CheckDrive(d));
+
+  bool wanted_backend = false;
+  for (const vm::BackendVerdict& b : backends) {
+    if (b.verdict.usable && (config.accel == "auto" || config.accel == b.backend->name)) {
+      wanted_backend = true;
+    }
+  }
+  bool all_files = true;
+  for (const FileVerdict& f : files) all_files = all_files && f.usable;
+
+  if (invocation.json) {
+    cli::JsonWriter json;
+    json.BeginObject().Key("backends").BeginArray();
+    for (const vm::BackendVerdict& b : backends) {
+      json.BeginObject().Key("name").String(b.backend->name).Key("usable").Bool(b.verdict.usable);
+      json.Key("reason").String(b.verdict.reason).EndObject();
+    }
+    json.EndArray().Key("files").BeginArray();
+    for (const FileVerdict& f : files) {
+      json.BeginObject().Key("option").String(f.what).Key("file").String(f.file);
+      json.Key("usable").Bool(f.usable).Key("reason").String(f.reason).EndObject();
+    }
+    json.EndArray().Key("usable").Bool(wanted_backend && all_files).EndObject();
+    cli::Print(json.text() + "\n");
+  } else {
+    cli::TextTable table;
+    table.AddColumn("");
+    table.AddColumn("");
+    table.AddColumn("");
+    for (const vm::BackendVerdict& b : backends) {
+      table.AddRow({b.verdict.usable ? "ok" : "no", absl::StrCat("backend ", b.backend->name),
+                    b.verdict.reason});
+    }
+    for (const FileVerdict& f : files) {
+      table.AddRow({f.usable ? "ok" : "no", absl::StrCat(f.what, " ", cli::Printable(f.file)),
+                    cli::Printable(f.reason)});
+    }
+    cli::Print(table.ToString());
+  }
+  return wanted_backend && all_files ? cli::kExitDone : cli::kExitFailed;
+}
+
+absl::StatusOr<int> DryRun(const Invocation& invocation) {
+  const vm::MachineConfig& m = invocation.machine;
+  ASSIGN_OR_RETURN(vm::IdePlaces ide, vm::PlaceIdeDrives(m));
+  struct Disk {
+    std::string place;
+    const vm::DriveConfig* drive;
+  };
+  std::vector<Disk> disks;
+  constexpr absl::string_view kIdeNames[] = {"hda", "hdb", "hdc", "hdd"};
+  for (size_t i = 0; i < ide.size(); ++i) {
+    if (ide[i] != nullptr) disks.push_back({std::string(kIdeNames[i]), ide[i]});
+  }
+  int virtio = 0;
+  for (const vm::DriveConfig& d : m.drives) {
+    if (d.interface == vm::DiskInterface::kVirtio) {
+      disks.push_back({absl::StrCat("virtio", virtio++), &d});
+    }
+  }
+  if (invocation.json) {
+    cli::JsonWriter json;
+    json.BeginObject().Key("name").String(m.name).Key("machine").String("pc");
+    json.Key("memory").Number(m.ram_bytes).Key("vcpus").Number(m.vcpus);
+    json.Key("accel").String(m.accel).Key("kernel").String(m.kernel);
+    json.Key("initrd").String(m.initrd).Key("append").String(m.append);
+    json.Key("disks").BeginArray();
+    for (const Disk& d : disks) {
+      json.BeginObject().Key("place").String(d.place).Key("file").String(d.drive->file);
+      json.Key("format").String(d.drive->format.empty() ? "probed" : d.drive->format);
+      json.Key("readonly").Bool(d.drive->read_only).EndObject();
+    }
+    json.EndArray().EndObject();
+    cli::Print(json.text() + "\n");
+    return cli::kExitDone;
+  }
+  std::string out =
+      absl::StrCat("name     ", m.name, "\nmachine  pc\nmemory   ", FormatSize(m.ram_bytes),
+                   "\nvcpus    ", m.vcpus, "\naccel    ", m.accel, "\n");
+  if (!m.kernel.empty()) {
+    absl::StrAppend(&out, "kernel   ", cli::Printable(m.kernel), "\n");
+    if (!m.initrd.empty()) absl::StrAppend(&out, "initrd   ", cli::Printable(m.initrd), "\n");
+    if (!m.append.empty()) absl::StrAppend(&out, "append   ", cli::Printable(m.append), "\n");
+  }
+  for (const Disk& d : disks) {
+    absl::StrAppend(&out, "disk     ", d.place, ": ", cli::Printable(d.drive->file), " (",
+                    d.drive->format.empty() ? "probed" : d.drive->format,
+                    d.drive->read_only ? ", read-only" : "", ")\n");
+  }
+  cli::Print(out);
+  return cli::kExitDone;
+}
+
+absl::StatusOr<int> ShowList(absl::string_view what) {
+  cli::TextTable table;
+  table.AddColumn("");
+  table.AddColumn("");
+  table.AddColumn("");
+  if (what == "accel") {
+    table.AddRow({"auto", "the first of these whose self-test passes"});
+    for (const cpu::Backend* b : cpu::Backends()) {
+      table.AddRow({std::string(b->name), std::string(b->summary)});
+    }
+  } else {
+    for (const dev::DeviceType& t : dev::DeviceTypes()) {
+      if (t.attachment != dev::Attachment::kIsa) continue;
+      table.AddRow({std::string(t.name), std::string(t.summary), std::string(t.options)});
+    }
+  }
+  cli::Print(table.ToString());
+  return cli::kExitDone;
+}
+
+}  // namespace atl::run

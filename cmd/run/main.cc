@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+// run: boots an unmodified PC guest in this process.
+#include "lib/cli/main.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "cmd/run/check.h"
+#include "cmd/run/options.h"
+#include "lib/base/status_macros.h"
+#include "lib/base/unique_fd.h"
+#include "lib/char/stream.h"
+#include "lib/cli/json.h"
+#include "lib/host/event_loop.h"
+#include "lib/host/signals.h"
+#include "lib/vm/accel.h"
+#include "lib/vm/machine.h"
+
+namespace atl::run {
+namespace {
+
+constexpr int kExitCrash = 3;
+constexpr int kExitTimeout = 124;
+
+// --events json: an object a line, written at once.
+class EventLog {
+ public:
+  static absl::StatusOr<std::unique_ptr<EventLog>> Open(const Invocation& invocation) {
+    std::unique_ptr<EventLog> log(new EventLog);
+    log->guest_ = invocation.machine.name;
+    if (!invocation.events) return log;
+    if (invocation.events_file.empty()) {
+      log->fd_.reset(dup(STDERR_FILENO));
+    } else {
+      log->fd_.reset(open(invocation.events_file.c_str(),
+                          O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0644));
+    }
+    if (!log->fd_.valid()) {
+      return ErrnoError(errno, absl::StrCat("option '--events': ", invocation.events_file));
+    }
+    return log;
+  }
+
+  void Write(absl::string_view event, absl::string_view detail, int exit_status = -1) {
+    if (!fd_.valid()) return;
+    cli::JsonWriter json(0);
+    json.BeginObject().Key("event").String(event).Key("guest").String(guest_);
+    json.Key("ns").Number(host::MonotonicNs());
+    if (!detail.empty()) json.Key("detail").String(detail);
+    if (exit_status >= 0) json.Key("status").Number(static_cast<uint64_t>(exit_status));
+    json.EndObject();
+    const std::string line = json.text() + "\n";
+    // A reader that is gone must not end the guest.
+    if (write(fd_.get(), line.data(), line.size()) < 0) fd_.reset();
+  }
+
+ private:
+  UniqueFd fd_;
+  std::string guest_;
+};
+
+int ExitStatus(const vm::End& end) {
+  switch (end.kind) {
+    case vm::EndKind::kPowerOff:
+    case vm::EndKind::kReset:
+      return cli::kExitDone;
+    case vm::EndKind::kCrash:
+      return kExitCrash;
+    case vm::EndKind::kDebugExit:
+      return end.status;
+    case vm::EndKind::kQuit:
+      return end.status;
+    case vm::EndKind::kTimeout:
+      return kExitTimeout;
+    case vm::EndKind::kError:
+      return cli::kExitFailed;
+  }
+  return cli::kExitFailed;
+}
+
+absl::StatusOr<int> RunGuest(const Invocation& invocation) {
+  const vm::MachineConfig& config = invocation.machine;
+  // ps -o comm and top show the guest's name.
+  prctl(PR_SET_NAME, config.name.c_str());
+
+  ASSIGN_OR_RETURN(std::unique_ptr<EventLog> events, EventLog::Open(invocation));
+  ASSIGN_OR_RETURN(vm::Selection selection, vm::SelectBackend(config));
+  for (const vm::BackendVerdict& v : selection.verdicts) {
+    const bool chosen = v.backend == selection.backend;
+    if (selection.verdicts.size() > 1 || config.accel == "auto") {
+      cli::PrintWarning(cli::ProgramName(), absl::StrCat(chosen ? "using " : "not using ",
+                                                         v.backend->name, ": ", v.verdict.reason));
+    }
+    events->Write(chosen ? "backend" : "backend-refused",
+                  absl::StrCat(v.backend->name, ": ", v.verdict.reason));
+  }
+
+  ASSIGN_OR_RETURN(std::unique_ptr<host::EventLoop> loop, host::EventLoop::Create());
+  vm::Machine* machine_to_end = nullptr;
+  // Blocked before any thread starts, so that every thread inherits that.
+  ASSIGN_OR_RETURN(std::unique_ptr<host::SignalWatch> signals,
+                   host::SignalWatch::Create(
+                       loop.get(), {SIGINT, SIGTERM, SIGHUP}, [&machine_to_end](int number) {
+                         if (machine_to_end == nullptr) return;
+                         machine_to_end->RequestEnd({vm::EndKind::kQuit, 128 + number,
+                                                     absl::StrCat("signal ", strsignal(number))});
+                       }));
+  ASSIGN_OR_RETURN(
+      std::unique_ptr<vm::Machine> machine,
+      vm::Machine::Create(config, selection, *loop, [&events](const vm::MachineEvent& e) {
+        if (e.name != "end") events->Write(e.name, e.detail);
+      }));
+  machine_to_end = machine.get();
+  std::unique_ptr<host::LoopTimer> timeout;
+  if (invocation.timeout) {
+    timeout = loop->NewTimer([&machine] {
+      machine->RequestEnd({vm::EndKind::kTimeout, 0, "the time of --timeout is over"});
+    });
+    timeout->Arm(host::MonotonicNs() +
+                 static_cast<uint64_t>(std::chrono::nanoseconds(*invocation.timeout).count()));
+  }
+
+  const vm::End end = machine->Run();
+  const int status = ExitStatus(end);
+  timeout.reset();
+  machine_to_end = nullptr;
+  machine.reset();
+  chr::RestoreTerminal();
+  events->Write("end", end.detail, status);
+  switch (end.kind) {
+    case vm::EndKind::kError:
+      return absl::InternalError(end.detail);
+    case vm::EndKind::kCrash:
+    case vm::EndKind::kTimeout:
+      cli::PrintWarning(cli::ProgramName(), end.detail);
+      break;
+    default:
+      break;
+  }
+  return status;
+}
+
+absl::StatusOr<int> RunCommand(const cli::Parsed& args) {
+  ASSIGN_OR_RETURN(Invocation invocation, Configure(args));
+  switch (invocation.mode) {
+    case Mode::kRun:
+      return RunGuest(invocation);
+    case Mode::kCheck:
+      return CheckHost(invocation);
+    case Mode::kDryRun:
+      return DryRun(invocation);
+    case Mode::kList:
+      return ShowList(invocation.list);
+  }
+  return cli::kExitFailed;
+}
+
+}  // namespace
+}  // namespace atl::run
+
+int main(int argc, char** argv) {
+  // A closed pipe is an error of the write that hits it.
+  signal(SIGPIPE, SIG_IGN);
+  atl::cli::Command command = atl::run::kRunCommand;
+  command.run = atl::run::RunCommand;
+  return atl::cli::CommandMain(command, ATOLL_VERSION, argc, argv);
+}

@@ -1,0 +1,329 @@
+// SPDX-License-Identifier: Apache-2.0
+// The wiring of the PC. Read Build() from top to bottom: what is there, where it
+// lies, whom it interrupts.
+#include "lib/vm/board.h"
+
+#include <array>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "lib/base/status_macros.h"
+#include "lib/base/units.h"
+#include "lib/char/stream.h"
+#include "lib/dev/acpi_pm.h"
+#include "lib/dev/debug_port.h"
+#include "lib/dev/device_lock.h"
+#include "lib/dev/i8042.h"
+#include "lib/dev/pit.h"
+#include "lib/dev/reset_port.h"
+#include "lib/dev/rtc.h"
+#include "lib/dev/uart.h"
+#include "lib/pci/bus.h"
+#include "lib/pci/bus_mapper.h"
+#include "lib/pci/i440fx.h"
+#include "lib/pci/piix.h"
+#include "lib/pci/pirq.h"
+#include "lib/pci/resources.h"
+#include "lib/virtio/blk.h"
+#include "lib/virtio/pci.h"
+#include "lib/vm/console.h"
+#include "lib/vm/drives.h"
+#include "lib/vm/shadow.h"
+#include "lib/work/worker_pool.h"
+
+namespace atl::vm {
+namespace {
+
+using dev::Bus;
+using dev::DeviceLock;
+using dev::Space;
+
+// Disk requests that can be under way at once; more wait in the queues.
+constexpr unsigned kDiskThreads = 4;
+
+// COM1 to COM4.
+struct SerialPlace {
+  uint16_t port;
+  unsigned irq;
+};
+constexpr SerialPlace kSerials[] = {{0x3F8, 4}, {0x2F8, 3}, {0x3E8, 4}, {0x2E8, 3}};
+
+// PCI slots: the chipset's are where firmware and old systems look for it.
+constexpr unsigned kHostBridgeSlot = 0;
+constexpr unsigned kPiixSlot = 1;
+constexpr unsigned kFirstFreeSlot = 4;
+
+class PcBoard final : public Board {
+ public:
+  explicit PcBoard(const BoardContext& context)
+      : context_(context),
+        irqs_({.vcpus = context.config->vcpus}, *context.clock),
+        fw_cfg_(*context.memory),
+        bars_(&bus_),
+        shadow_(*context.memory, context.at_standstill),
+        workers_(kDiskThreads) {}
+
+  ~PcBoard() override { pumps_.clear(); }
+
+  absl::Status Build();
+
+  dev::Bus& bus() override { return bus_; }
+  dev::IrqChips& irqs() override { return irqs_; }
+  dev::FwCfg& fw_cfg() override { return fw_cfg_; }
+  void SetBios(std::span<uint8_t> image) override { shadow_.SetBios(image); }
+
+  absl::Status Start() override {
+    for (const std::unique_ptr<ConsolePump>& p : pumps_) RETURN_IF_ERROR(p->Start());
+    shadow_.GuestRuns(true);
+    return absl::OkStatus();
+  }
+
+  void Reset() override {
+    // All vCPUs stand still, so that what changes here changes at once.
+    shadow_.GuestRuns(false);
+    for (const Part& p : parts_) {
+      p.lock->Run([&p] { p.device->Reset(); });
+    }
+    irqs_.lock().Run([this] { irqs_.Reset(); });
+    // The FADT names no port that would turn ACPI on: it is.
+    pm_->EnableAcpi();
+    context_.control->SetA20(true);
+    shadow_.GuestRuns(started_);
+    started_ = true;
+  }
+
+  absl::Status AssignResources() override {
+    pci::ResourceWindows windows;
+    RETURN_IF_ERROR(pci::AssignResources(*pci_, windows));
+    // PCI interrupts are level-triggered, which the ELCR must say.
+    for (const uint8_t irq : windows.pirq) {
+      const uint64_t port = irq < 8 ? 0x4D0 : 0x4D1;
+      const uint64_t old = bus_.Read(Space::kPort, port, 1);
+      bus_.Write(Space::kPort, port, 1, old | (1u << (irq & 7)));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status Close() override {
+    workers_.WaitIdle();
+    return drives_.Close();
+  }
+
+ private:
+  // A device and its lock, for Reset().
+  struct Part {
+    dev::Device* device;
+    DeviceLock* lock;
+  };
+
+  DeviceLock& NewLock() {
+    locks_.push_back(std::make_unique<DeviceLock>(context_.clock));
+    return *locks_.back();
+  }
+  template <typename Device, typename... Args>
+  Device& New(DeviceLock& lock, Args&&... args) {
+    auto device = std::make_unique<Device>(std::forward<Args>(args)...);
+    Device& out = *device;
+    parts_.push_back({&out, &lock});
+    devices_.push_back(std::move(device));
+    return out;
+  }
+  // A line to an ISA interrupt of its own, so that sharers do not fight.
+  dev::IrqLine& NewIrq(unsigned irq) {
+    lines_.push_back(irqs_.NewIsaSource(irq));
+    return *lines_.back();
+  }
+  absl::Status Ports(DeviceLock& lock, dev::Device& device, unsigned region, uint64_t base,
+                     uint64_t size, const dev::MapOptions& options = {.max_access = 1}) {
+    return bus_.Map(Space::kPort, lock, device, region, base, size, options).status();
+  }
+  void AttachFunction(DeviceLock& lock, std::unique_ptr<pci::PciDevice> function) {
+    bars_.AddDevice(*function, lock);
+    pci_->Attach(function.get(), &lock);
+    parts_.push_back({function.get(), &lock});
+    functions_.push_back(std::move(function));
+  }
+
+  absl::Status BuildInterrupts();
+  absl::Status BuildTimers();
+  absl::Status BuildKeyboard();
+  absl::Status BuildSerials();
+  absl::Status BuildPorts();
+  absl::Status BuildPci();
+  absl::Status BuildDisks();
+
+  const BoardContext context_;
+  // Destroyed last to first: devices before what they are wired to.
+  Bus bus_;
+  std::vector<std::unique_ptr<DeviceLock>> locks_;
+  dev::IrqChips irqs_;
+  std::vector<std::unique_ptr<dev::IrqLine>> lines_;
+  dev::FwCfg fw_cfg_;
+  pci::BusMapper bars_;
+  Shadow shadow_;
+  Drives drives_;
+  work::WorkerPool workers_;
+  std::vector<std::unique_ptr<work::Background>> backgrounds_;
+  std::vector<std::unique_ptr<chr::Stream>> streams_;
+  std::unique_ptr<pci::PirqRouter> pirq_;
+  std::unique_ptr<pci::PciBus> pci_;
+  std::vector<std::unique_ptr<dev::Device>> devices_;
+  std::vector<std::unique_ptr<pci::PciDevice>> functions_;
+  std::vector<Part> parts_;
+  std::vector<std::unique_ptr<ConsolePump>> pumps_;
+  dev::AcpiPm* pm_ = nullptr;
+  bool started_ = false;
+};
+
+absl::Status PcBoard::Build() {
+  RETURN_IF_ERROR(BuildInterrupts());
+  RETURN_IF_ERROR(BuildTimers());
+  RETURN_IF_ERROR(BuildKeyboard());
+  RETURN_IF_ERROR(BuildSerials());
+  RETURN_IF_ERROR(BuildPorts());
+  RETURN_IF_ERROR(BuildPci());
+  return BuildDisks();
+}
+
+absl::Status PcBoard::BuildInterrupts() {
+  using dev::IrqChips;
+  DeviceLock& lock = irqs_.lock();
+  RETURN_IF_ERROR(Ports(lock, irqs_, IrqChips::kPicMaster, 0x20, 2));
+  RETURN_IF_ERROR(Ports(lock, irqs_, IrqChips::kPicSlave, 0xA0, 2));
+  RETURN_IF_ERROR(Ports(lock, irqs_, IrqChips::kElcr, 0x4D0, 2));
+  return bus_
+      .Map(Space::kMmio, lock, irqs_, IrqChips::kIoapic, IrqChips::kIoapicBase, kPageSize,
+           {.min_access = 4, .max_access = 4})
+      .status();
+}
+
+absl::Status PcBoard::BuildTimers() {
+  {
+    DeviceLock& lock = NewLock();
+    dev::Pit& pit = New<dev::Pit>(lock, NewIrq(0), lock.clock());
+    RETURN_IF_ERROR(Ports(lock, pit, dev::Pit::kCounters, 0x40, 4));
+    RETURN_IF_ERROR(Ports(lock, pit, dev::Pit::kPortB, 0x61, 1));
+  }
+  DeviceLock& lock = NewLock();
+  dev::Rtc& rtc = New<dev::Rtc>(lock, NewIrq(8), lock.clock());
+  rtc.SetMemorySize(context_.memory->low_ram_bytes(), context_.memory->high_ram_bytes());
+  rtc.SetCpuCount(context_.config->vcpus);
+  rtc.SetBootOrder("c");
+  return Ports(lock, rtc, 0, 0x70, 2);
+}
+
+absl::Status PcBoard::BuildKeyboard() {
+  DeviceLock& lock = NewLock();
+  dev::I8042& controller = New<dev::I8042>(lock, NewIrq(1), NewIrq(12), *context_.control);
+  RETURN_IF_ERROR(Ports(lock, controller, dev::I8042::kData, 0x60, 1));
+  RETURN_IF_ERROR(Ports(lock, controller, dev::I8042::kCommand, 0x64, 1));
+  return Ports(lock, controller, dev::I8042::kPortA, 0x92, 1);
+}
+
+absl::Status PcBoard::BuildSerials() {
+  for (size_t i = 0; i < context_.config->serials.size(); ++i) {
+    const SerialConfig& config = context_.config->serials[i];
+    if (config.kind == SerialKind::kNone) continue;
+    ASSIGN_OR_RETURN(std::unique_ptr<chr::Stream> stream, OpenStream(config));
+    DeviceLock& lock = NewLock();
+    dev::Uart& uart = New<dev::Uart>(lock, NewIrq(kSerials[i].irq), *stream);
+    RETURN_IF_ERROR(Ports(lock, uart, 0, kSerials[i].port, 8));
+    stream->SetEscapeHandler([this, &lock, &uart](chr::Stream::Escape escape) {
+      if (escape == chr::Stream::Escape::kQuit) context_.quit();
+      if (escape == chr::Stream::Escape::kBreak) lock.Run([&uart] { uart.InputBreak(); });
+    });
+    pumps_.push_back(std::make_unique<ConsolePump>(
+        *context_.loop, *stream, [&lock, &uart] { lock.Run([&uart] { uart.InputReady(); }); }));
+    streams_.push_back(std::move(stream));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status PcBoard::BuildPorts() {
+  {
+    DeviceLock& lock = NewLock();
+    parts_.push_back({&fw_cfg_, &lock});
+    RETURN_IF_ERROR(Ports(lock, fw_cfg_, dev::FwCfg::kPorts, dev::FwCfg::kPortBase, 2,
+                          {.max_access = 2, .unaligned = true}));
+    RETURN_IF_ERROR(
+        Ports(lock, fw_cfg_, dev::FwCfg::kDma, dev::FwCfg::kDmaBase, 8, {.max_access = 4}));
+  }
+  {
+    DeviceLock& lock = NewLock();
+    dev::ResetPort& reset = New<dev::ResetPort>(lock, *context_.control);
+    RETURN_IF_ERROR(
+        Ports(lock, reset, 0, dev::ResetPort::kPort, 1, {.max_access = 1, .priority = 1}));
+  }
+  if (const std::optional<DebugExitConfig>& exit = context_.config->debug_exit) {
+    DeviceLock& lock = NewLock();
+    dev::DebugExit& device = New<dev::DebugExit>(lock, *context_.control);
+    RETURN_IF_ERROR(Ports(lock, device, 0, exit->iobase, exit->iosize, {.max_access = 4}));
+  }
+  if (const std::optional<DebugconConfig>& config = context_.config->debugcon) {
+    ASSIGN_OR_RETURN(std::unique_ptr<chr::Stream> stream, OpenStream(config->out));
+    DeviceLock& lock = NewLock();
+    dev::DebugConsole& device = New<dev::DebugConsole>(lock, *stream);
+    streams_.push_back(std::move(stream));
+    RETURN_IF_ERROR(Ports(lock, device, 0, config->iobase, 1));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status PcBoard::BuildPci() {
+  std::array<dev::IrqLine*, pci::kIsaIrqs> isa{};
+  // Those that PCI may be routed to; the others belong to the board itself.
+  for (unsigned irq : {3, 4, 5, 6, 7, 9, 10, 11, 12, 14, 15}) isa[irq] = &NewIrq(irq);
+  pirq_ = std::make_unique<pci::PirqRouter>(isa);
+  pci_ = std::make_unique<pci::PciBus>(&bars_, pirq_.get(), &irqs_);
+
+  DeviceLock& config_lock = NewLock();
+  pci::ConfigPorts& ports = New<pci::ConfigPorts>(config_lock, pci_.get(), nullptr);
+  RETURN_IF_ERROR(Ports(config_lock, ports, 0, pci::ConfigPorts::kPort, pci::ConfigPorts::kPorts,
+                        {.max_access = 4}));
+
+  DeviceLock& bridge = NewLock();
+  AttachFunction(bridge, pci::NewI440fx(pci_->Wire(pci::DevFn(kHostBridgeSlot, 0)), &shadow_));
+  DeviceLock& isa_bridge = NewLock();
+  AttachFunction(isa_bridge, pci::NewPiix3Isa(pci_->Wire(pci::DevFn(kPiixSlot, 0)), pirq_.get()));
+
+  // Power management: the function places the PM block's ports.
+  DeviceLock& pm_lock = NewLock();
+  pm_ =
+      &New<dev::AcpiPm>(pm_lock, NewIrq(dev::AcpiPm::kSciIrq), pm_lock.clock(), *context_.control);
+  bars_.AddDevice(*pm_, pm_lock);
+  RETURN_IF_ERROR(
+      Ports(pm_lock, *pm_, dev::AcpiPm::kGpe0, dev::AcpiPm::kGpe0Port, 4, {.max_access = 4}));
+  RETURN_IF_ERROR(Ports(pm_lock, *pm_, dev::AcpiPm::kApm, dev::AcpiPm::kSmiCommandPort, 2));
+  DeviceLock& pm_function = NewLock();
+  AttachFunction(pm_function, pci::NewPiix4Pm(pci_->Wire(pci::DevFn(kPiixSlot, 3)),
+                                              {pm_, dev::AcpiPm::kPm}, {}));
+  return absl::OkStatus();
+}
+
+absl::Status PcBoard::BuildDisks() {
+  ASSIGN_OR_RETURN(drives_, Drives::Open(*context_.config));
+  unsigned slot = kFirstFreeSlot;
+  for (const std::unique_ptr<Drive>& drive : drives_.virtio) {
+    DeviceLock& lock = NewLock();
+    backgrounds_.push_back(workers_.NewBackground(&lock));
+    virtio::BlkOptions options;
+    options.serial = drive->serial;
+    AttachFunction(
+        lock, virtio::NewVirtioPci(pci_->Wire(pci::DevFn(slot++, 0)), context_.memory,
+                                   virtio::NewBlk(context_.memory, drive->image.get(),
+                                                  backgrounds_.back().get(), std::move(options))));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Board>> Board::Create(const BoardContext& context) {
+  auto board = std::make_unique<PcBoard>(context);
+  RETURN_IF_ERROR(board->Build());
+  return board;
+}
+
+}  // namespace atl::vm

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lib/vm/firmware.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "lib/base/status_macros.h"
+#include "lib/base/units.h"
+#include "lib/boot/acpi/tables.h"
+#include "lib/boot/e820.h"
+#include "lib/boot/kernel.h"
+#include "lib/boot/smbios.h"
+#include "lib/dev/fw_cfg.h"
+#include "lib/host/file.h"
+
+namespace atl::vm {
+namespace {
+
+boot::AcpiConfig AcpiOf(const MachineConfig& config) {
+  boot::AcpiConfig acpi;
+  acpi.cpus = config.vcpus;
+  acpi.hpet = Board::kHasHpet;
+  return acpi;
+}
+
+class DirectKernel final : public Firmware {
+ public:
+  DirectKernel(const MachineConfig& config, GuestMemory& memory)
+      : config_(config), memory_(memory) {}
+
+  absl::Status Attach(Board&) override { return absl::OkStatus(); }
+
+  absl::Status Load(Board& board, cpu::Vcpu& vcpu) override {
+    RETURN_IF_ERROR(board.AssignResources());
+    ASSIGN_OR_RETURN(Gpa rsdp, boot::InstallAcpiTables(AcpiOf(config_), memory_));
+    boot::KernelFiles files;
+    files.kernel = config_.kernel;
+    files.initrd = config_.initrd;
+    files.command_line = config_.append;
+    ASSIGN_OR_RETURN(boot::EntryState entry, boot::LoadKernel(files, rsdp, memory_));
+    RETURN_IF_ERROR(vcpu.SetSystemRegs(entry.system));
+    return vcpu.SetRegs(entry.regs);
+  }
+
+ private:
+  const MachineConfig& config_;
+  GuestMemory& memory_;
+};
+
+// A BIOS image: its end is at 4 GiB, where the processor starts, and its last
+// 128 KiB are seen below 1 MiB too until the guest shadows them.
+class Bios final : public Firmware {
+ public:
+  static constexpr uint64_t kMaxSize = 16 * kMiB;
+
+  static absl::StatusOr<std::unique_ptr<Firmware>> Create(const MachineConfig& config,
+                                                          GuestMemory& memory,
+                                                          const std::string& path) {
+    ASSIGN_OR_RETURN(std::vector<uint8_t> file, host::ReadFile(path, kMaxSize));
+    if (file.empty() || file.size() % (64 * kKiB) != 0) {
+      return absl::InvalidArgumentError(absl::StrCat(path, ": not a BIOS image: ", file.size(),
+                                                     " bytes is no multiple of 64 KiB"));
+    }
+    std::unique_ptr<Bios> bios(new Bios(config, memory));
+    RETURN_IF_ERROR(bios->Map(file));
+    return bios;
+  }
+
+  ~Bios() override {
+    if (image_ == nullptr) return;
+    memory_.SetSlot(Gpa(GuestMemory::kHighRamBase - size_), size_, nullptr, SlotKind::kRom);
+    munmap(image_, size_);
+  }
+
+  absl::Status Attach(Board& board) override {
+    board.SetBios({image_, size_});
+    dev::FwCfg& fw = board.fw_cfg();
+    fw.AddInteger(dev::FwCfg::kRamSize, memory_.ram_bytes(), 8);
+    fw.AddInteger(dev::FwCfg::kCpuCount, config_.vcpus, 2);
+    fw.AddInteger(dev::FwCfg::kMaxCpus, config_.vcpus, 2);
+    fw.AddInteger(dev::FwCfg::kNoGraphic, 1, 2);
+    boot::AcpiFiles acpi = boot::MakeAcpiFiles(AcpiOf(config_));
+    RETURN_IF_ERROR(fw.AddFile("etc/acpi/rsdp", std::move(acpi.rsdp)));
+    RETURN_IF_ERROR(fw.AddFile("etc/acpi/tables", std::move(acpi.tables)));
+    RETURN_IF_ERROR(fw.AddFile("etc/table-loader", std::move(acpi.loader)));
+    RETURN_IF_ERROR(fw.AddFile("etc/e820", boot::E820File(memory_)));
+    boot::SmbiosConfig smbios;
+    smbios.cpus = config_.vcpus;
+    boot::SmbiosFiles files = boot::MakeSmbiosFiles(smbios);
+    RETURN_IF_ERROR(fw.AddFile("etc/smbios/smbios-anchor", std::move(files.anchor)));
+    return fw.AddFile("etc/smbios/smbios-tables", std::move(files.tables));
+  }
+
+  // The processor's reset state is what starts it.
+  absl::Status Load(Board&, cpu::Vcpu&) override { return absl::OkStatus(); }
+
+ private:
+  Bios(const MachineConfig& config, GuestMemory& memory) : config_(config), memory_(memory) {}
+
+  absl::Status Map(const std::vector<uint8_t>& file) {
+    size_ = file.size();
+    void* p = mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED) return ErrnoError(errno, "memory for the BIOS image");
+    image_ = static_cast<uint8_t*>(p);
+    std::memcpy(image_, file.data(), size_);
+    memory_.SetSlot(Gpa(GuestMemory::kHighRamBase - size_), size_, image_, SlotKind::kRom);
+    return absl::OkStatus();
+  }
+
+  const MachineConfig& config_;
+  GuestMemory& memory_;
+  uint8_t* image_ = nullptr;
+  uint64_t size_ = 0;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Firmware>> Firmware::Create(const MachineConfig& config,
+                                                           GuestMemory& memory) {
+  if (!config.kernel.empty()) return std::make_unique<DirectKernel>(config, memory);
+  if (!config.bios.empty()) return Bios::Create(config, memory, config.bios);
+  constexpr const char* kSeabios = "/usr/share/seabios/bios-256k.bin";
+  if (access(kSeabios, R_OK) != 0) {
+    return absl::NotFoundError(
+        absl::StrCat("nothing to start: give -kernel FILE or -bios FILE, or install SeaBIOS (",
+                     kSeabios, ", package seabios)"));
+  }
+  return Bios::Create(config, memory, kSeabios);
+}
+
+}  // namespace atl::vm
