@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: Apache-2.0
+// The soft TLB: what it may hold and what flushes must take from it. Host
+// addresses that the fast path gives are compared with what a walk says.
+#include "lib/cpu/soft/mmu.h"
+
+#include <cstdint>
+#include <cstring>
+#include <random>
+#include <vector>
+
+#include "gtest/gtest.h"
+#include "lib/cpu/soft/testing/guest.h"
+
+namespace atl::cpu::soft {
+namespace {
+
+constexpr uint64_t kP = 1, kW = 2, kU = 4, kD = 0x40, kPs = 0x80, kG = 0x100;
+constexpr uint64_t kPage = 0x300000;
+
+class MmuTest : public ::testing::Test {
+ protected:
+  void SetUp() override { guest_.Enter64(); }
+  SoftVcpu& cpu() { return guest_.cpu(); }
+  Mmu& mmu() { return guest_.cpu().mmu; }
+  CpuState& s() { return guest_.cpu().s; }
+  uint64_t Pte(uint64_t linear) { return Guest::kPageTable + 8 * (linear >> 12); }
+  // Without a flush.
+  void SetPte(uint64_t linear, uint64_t entry) { guest_.memory->Store(Gpa(Pte(linear)), entry); }
+  bool Read(uint64_t at, Rights rights = Rights::kSupervisor) {
+    uint64_t v;
+    return mmu().ReadSlow(at, &v, 8, rights);
+  }
+  bool Write(uint64_t at, uint64_t v, Rights rights = Rights::kSupervisor) {
+    return mmu().WriteSlow(at, &v, 8, rights);
+  }
+  bool Fast(uint64_t at, bool user = false) { return mmu().FastRead<uint64_t>(at, user); }
+  bool FastW(uint64_t at, bool user = false) { return mmu().FastWrite<uint64_t>(at, user); }
+  void SetCr4(uint64_t bits) {
+    s().cr4 |= bits;
+    ModeChanged(cpu());
+    mmu().FlushAll();
+  }
+
+  Guest guest_;
+};
+
+TEST_F(MmuTest, WritesAreFastOnlyOnceDirty) {
+  EXPECT_FALSE(Fast(kPage));
+  ASSERT_TRUE(Read(kPage));
+  EXPECT_TRUE(Fast(kPage));
+  EXPECT_FALSE(FastW(kPage));
+  EXPECT_EQ(guest_.Read64(Pte(kPage)) & kD, 0u);
+  ASSERT_TRUE(Write(kPage, 0x1234));
+  EXPECT_TRUE(FastW(kPage));
+  EXPECT_NE(guest_.Read64(Pte(kPage)) & kD, 0u);
+  EXPECT_EQ(guest_.Read64(kPage), 0x1234u);
+  EXPECT_FALSE(Fast(kPage, true));  // the tables are apart
+}
+
+TEST_F(MmuTest, FastNeverCrossesAPage) {
+  ASSERT_TRUE(Write(kPage, 0));
+  ASSERT_TRUE(Write(kPage + 0x1000, 0));
+  EXPECT_TRUE(Fast(kPage + 0xFF8));
+  for (unsigned i = 1; i < 8; ++i) EXPECT_FALSE(Fast(kPage + 0xFF8 + i)) << i;
+}
+
+TEST_F(MmuTest, CrossingWritesFaultBeforeTheFirstByte) {
+  guest_.MapPage(kPage + 0x1000, 0);
+  ASSERT_TRUE(Write(kPage + 0xFF8, 0x1111111111111111));
+  EXPECT_FALSE(Write(kPage + 0xFFC, 0x2222222222222222));
+  EXPECT_EQ(cpu().fault.vector, kPfault);
+  EXPECT_EQ(cpu().fault.error_code, 2u);
+  EXPECT_EQ(cpu().fault.address, kPage + 0x1000);
+  EXPECT_EQ(guest_.Read64(kPage + 0xFF8), 0x1111111111111111u);
+}
+
+TEST_F(MmuTest, NonCanonicalAddresses) {
+  EXPECT_FALSE(Read(0x0000800000000000));
+  EXPECT_EQ(cpu().fault.vector, kGp);
+  uint64_t v;
+  EXPECT_FALSE(mmu().ReadSlow(0x0000800000000000, &v, 8, Rights::kSupervisor, true));
+  EXPECT_EQ(cpu().fault.vector, kSsFault);
+  EXPECT_EQ(cpu().fault.error_code, 0u);
+  // Crossing into the hole.
+  EXPECT_FALSE(Read(0x00007FFFFFFFFFFC));
+}
+
+TEST_F(MmuTest, SmapFollowsAc) {
+  SetCr4(kCr4Smap);
+  EXPECT_FALSE(Read(kPage));  // the pages are the user's
+  EXPECT_EQ(cpu().fault.error_code, 1u);
+  s().rflags_rest |= kAc;
+  mmu().AcChanged();
+  ASSERT_TRUE(Write(kPage, 1));
+  EXPECT_TRUE(Fast(kPage));
+  EXPECT_TRUE(FastW(kPage));
+  // The processor's own accesses are not let through by AC.
+  EXPECT_EQ(mmu().FastReadImplicit<uint64_t>(kPage), nullptr);
+  EXPECT_FALSE(Read(kPage, Rights::kImplicitSupervisor));
+  ASSERT_TRUE(Read(kPage));
+  s().rflags_rest &= ~kAc;
+  mmu().AcChanged();
+  EXPECT_FALSE(Fast(kPage));
+  EXPECT_FALSE(FastW(kPage));
+  // And at once again.
+  s().rflags_rest |= kAc;
+  mmu().AcChanged();
+  EXPECT_TRUE(Fast(kPage));
+  // User mode does not care.
+  EXPECT_TRUE(Read(kPage, Rights::kUser));
+}
+
+TEST_F(MmuTest, SmepKeepsUserCodeFromTheKernel) {
+  Mmu::CodePage page;
+  EXPECT_TRUE(mmu().TranslateCode(kPage, &page));
+  EXPECT_EQ(page.page, kPage >> 12);
+  SetCr4(kCr4Smep);
+  EXPECT_FALSE(mmu().TranslateCode(kPage, &page));
+  EXPECT_EQ(cpu().fault.error_code, kPfPresent | kPfFetch);
+}
+
+TEST_F(MmuTest, GlobalPagesOutliveCr3) {
+  guest_.MapPage(kPage, kPage | kP | kW | kG);
+  ASSERT_TRUE(Read(kPage));
+  ASSERT_TRUE(Read(kPage + 0x1000));
+  mmu().FlushNonGlobal();
+  EXPECT_TRUE(Fast(kPage));
+  EXPECT_FALSE(Fast(kPage + 0x1000));
+  // A global page in a slot that a local one had.
+  ASSERT_TRUE(Read(kPage + (Mmu::kTlbSize << 12)));
+  ASSERT_TRUE(Read(kPage));
+  mmu().FlushNonGlobal();
+  EXPECT_TRUE(Fast(kPage));
+  // And the other way.
+  ASSERT_TRUE(Read(kPage + (Mmu::kTlbSize << 12)));
+  mmu().FlushNonGlobal();
+  EXPECT_FALSE(Fast(kPage + (Mmu::kTlbSize << 12)));
+  ASSERT_TRUE(Read(kPage));
+  mmu().FlushAll();
+  EXPECT_FALSE(Fast(kPage));
+}
+
+TEST_F(MmuTest, InvlpgTakesTheWholeLargePage) {
+  guest_.memory->Store<uint64_t>(Gpa(0x12000 + 8 * 3), 0x600000 | kP | kW | kU | kPs);
+  mmu().FlushAll();
+  ASSERT_TRUE(Read(0x601000));
+  ASSERT_TRUE(Read(0x7FF000));
+  ASSERT_TRUE(Read(kPage));
+  mmu().FlushPage(0x655000);  // never accessed itself
+  EXPECT_FALSE(Fast(0x601000));
+  EXPECT_FALSE(Fast(0x7FF000));
+  EXPECT_TRUE(Fast(kPage));
+}
+
+TEST_F(MmuTest, EveryFlushChangesTheGeneration) {
+  uint64_t g = mmu().generation();
+  mmu().FlushAll();
+  EXPECT_NE(mmu().generation(), g);
+  g = mmu().generation();
+  mmu().FlushNonGlobal();
+  EXPECT_NE(mmu().generation(), g);
+  g = mmu().generation();
+  mmu().FlushPage(0x1000);
+  EXPECT_NE(mmu().generation(), g);
+  const uint64_t ticket = mmu().RequestFlush();
+  EXPECT_TRUE(mmu().flush_requested());
+  EXPECT_FALSE(mmu().FlushDone(ticket));
+  ASSERT_TRUE(Read(kPage));
+  mmu().TakeFlushRequest();
+  EXPECT_TRUE(mmu().FlushDone(ticket));
+  EXPECT_FALSE(mmu().flush_requested());
+  EXPECT_FALSE(Fast(kPage));
+}
+
+TEST_F(MmuTest, RomIsNeverWritten) {
+  alignas(4096) static uint8_t rom[4096] = {1, 2, 3};
+  guest_.memory->SetSlot(Gpa(0xF0000), 4096, rom, SlotKind::kRom);
+  mmu().TakeFlushRequest();
+  ASSERT_TRUE(Write(0xF0000, 0));
+  EXPECT_EQ(rom[0], 1);
+  EXPECT_FALSE(FastW(0xF0000));
+  EXPECT_TRUE(Fast(0xF0000));
+  bool faulted;
+  EXPECT_EQ(mmu().RmwPointer(0xF0000, 4, Rights::kSupervisor, false, &faulted), nullptr);
+  EXPECT_FALSE(faulted);
+}
+
+TEST_F(MmuTest, MmioComesInAlignedPieces) {
+  guest_.MapPage(kPage, 0xFED00000 | kP | kW);
+  uint8_t bytes[16];
+  for (unsigned i = 0; i < 16; ++i) bytes[i] = static_cast<uint8_t>(i + 1);
+  ASSERT_TRUE(mmu().WriteSlow(kPage + 3, bytes, 8, Rights::kSupervisor));
+  using Writes = std::vector<std::pair<uint64_t, uint64_t>>;
+  EXPECT_EQ(
+      guest_.bus.mmio_writes,
+      (Writes{{0xFED00003, 1}, {0xFED00004, 0x05040302}, {0xFED00008, 0x0706}, {0xFED0000A, 8}}));
+  guest_.bus.mmio_writes.clear();
+  ASSERT_TRUE(mmu().WriteSlow(kPage, bytes, 16, Rights::kSupervisor));
+  EXPECT_EQ(guest_.bus.mmio_writes,
+            (Writes{{0xFED00000, 0x0807060504030201}, {0xFED00008, 0x100F0E0D0C0B0A09}}));
+  EXPECT_FALSE(FastW(kPage));
+  EXPECT_FALSE(Fast(kPage));
+}
+
+TEST_F(MmuTest, PagesWithCodeAreWrittenSlowly) {
+  ASSERT_TRUE(Write(kPage, 0));
+  EXPECT_TRUE(FastW(kPage));
+  ASSERT_TRUE(cpu().vm.WatchCodePage(kPage >> 12, cpu()));
+  EXPECT_FALSE(FastW(kPage));
+  const uint32_t version = cpu().vm.CodeVersion(kPage >> 12);
+  ASSERT_TRUE(Write(kPage, 1));
+  EXPECT_NE(cpu().vm.CodeVersion(kPage >> 12), version);
+  EXPECT_TRUE(Fast(kPage));
+}
+
+TEST_F(MmuTest, DataBreakpoints) {
+  ASSERT_TRUE(Write(kPage + 0x100, 0));
+  s().dr[0] = kPage + 0x100;
+  s().dr[7] = 0x400 | 1 | 0xD << 16;  // 4 bytes, writes
+  mmu().BreakpointsChanged();
+  ASSERT_TRUE(Read(kPage + 0x100));
+  EXPECT_EQ(s().pending_debug, 0u);
+  EXPECT_FALSE(Fast(kPage));  // the page stays slow
+  ASSERT_TRUE(Write(kPage + 0x104, 0));
+  EXPECT_EQ(s().pending_debug, 0u);
+  ASSERT_TRUE(Write(kPage + 0xFC, 0));
+  EXPECT_EQ(s().pending_debug, 1u);
+  s().pending_debug = 0;
+  s().dr[7] = 0x400;
+  mmu().BreakpointsChanged();
+  ASSERT_TRUE(Write(kPage + 0x100, 0));
+  EXPECT_EQ(s().pending_debug, 0u);
+  EXPECT_TRUE(FastW(kPage));
+}
+
+// Pages change, with the flushes that the manual asks for; whatever the fast path
+// then gives is what a walk gives.
+TEST_F(MmuTest, FastPathAgreesWithWalks) {
+  std::mt19937_64 random(1);
+  SetCr4(kCr4Smap | kCr4Smep);
+  const auto linear = [&] { return 0x400000 + (random() % 0x800) * 0x1000; };
+  for (int i = 0; i < 60000; ++i) {
+    const uint64_t page = linear();
+    switch (random() % 8) {
+      case 0:
+        SetPte(page, (0x400 + random() % 0xC00) << 12 | (random() & (kW | kU | kG)) |
+                         (random() % 8 != 0));
+        mmu().FlushPage(page);
+        break;
+      case 1:
+        s().rflags_rest ^= kAc;
+        mmu().AcChanged();
+        break;
+      case 2:
+        if (random() % 64 == 0) mmu().FlushNonGlobal();
+        break;
+      default: {
+        const Rights rights = static_cast<Rights>(random() % 3);
+        if (random() % 2) {
+          Read(page, rights);
+        } else {
+          Write(page, 0, rights);
+        }
+      }
+    }
+    const uint64_t at = linear() + 8 * (random() % 512);
+    const bool user = random() & 1, ac = (s().rflags_rest & kAc) != 0;
+    PhysicalMap map(*guest_.memory);
+    const auto expect = [&](const uint8_t* host, Access access, Rights rights) {
+      if (host == nullptr) return;
+      PageWalk walk;
+      uint32_t error;
+      const uint64_t before = guest_.Read64(Pte(at));
+      ASSERT_TRUE(WalkPageTables(mmu().paging(), map, at, {access, rights, ac}, &walk, &error))
+          << std::hex << at << " " << before;
+      ASSERT_EQ(host, guest_.memory->ram_host() + walk.physical + (at & 0xFFF));
+      // The fast path hides no bit from the guest's tables.
+      ASSERT_EQ(guest_.Read64(Pte(at)), before);
+    };
+    const Rights explicit_rights = user ? Rights::kUser : Rights::kSupervisor;
+    expect(mmu().FastRead<uint64_t>(at, user), Access::kRead, explicit_rights);
+    expect(mmu().FastWrite<uint64_t>(at, user), Access::kWrite, explicit_rights);
+    expect(mmu().FastReadImplicit<uint64_t>(at), Access::kRead, Rights::kImplicitSupervisor);
+    if (HasFatalFailure()) return;
+  }
+}
+
+}  // namespace
+}  // namespace atl::cpu::soft
