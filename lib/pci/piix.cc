@@ -66,15 +66,25 @@ PciSpec PmSpec() {
   spec.class_code = 0x068000;
   spec.interrupt_pin = 1;
   spec.registers = {
-      {kCommand, 2, 0, 0x0001},       {kStatus, 2, 0x0280, 0, 0xF800},
-      {kInterruptLine, 1, 9, 0xFF},   {kPmBase, 4, 0x00000001, 0x0000FFC0},
+      {kCommand, 2, 0, 0x0001},
+      {kStatus, 2, 0x0280, 0, 0xF800},
+      {kInterruptLine, 1, 9, 0xFF},
+      {kPmBase, 4, 0x00000001, 0x0000FFC0},
       {0x44, 4, 0, 0xFFFFFFFF},  // counters and activity: kept, without effect
-      {0x48, 4, 0, 0xFFFFFFFF},       {0x4C, 4, 0, 0xFFFFFFFF},
-      {0x50, 4, 0, 0xFFFFFFFF},       {0x54, 4, 0, 0xFFFFFFFF},
-      {0x58, 4, 0, 0xFFFFFFFF},       {0x5C, 4, 0, 0xFFFFFFFF},
-      {0x60, 4, 0, 0xFFFFFFFF},       {0x64, 4, 0, 0xFFFFFFFF},
-      {kPmRegMisc, 1, 0, 0x01},       {kSmbusBase, 4, 0x00000001, 0x0000FFF0},
-      {kSmbusHostConfig, 1, 0, 0x0F}, {0xD3, 1, 0, 0xFF},
+      {0x48, 4, 0, 0xFFFFFFFF},
+      {0x4C, 4, 0, 0xFFFFFFFF},
+      {0x50, 4, 0, 0xFFFFFFFF},
+      {0x54, 4, 0, 0xFFFFFFFF},
+      // Device activity B: APMC_EN says that SMM was set up already. There is no
+      // SMM, and firmware that tried would wait for its answer for ever.
+      {0x58, 4, 0x02000000, 0xFFFFFFFF},
+      {0x5C, 4, 0, 0xFFFFFFFF},
+      {0x60, 4, 0, 0xFFFFFFFF},
+      {0x64, 4, 0, 0xFFFFFFFF},
+      {kPmRegMisc, 1, 0, 0x01},
+      {kSmbusBase, 4, 0x00000001, 0x0000FFF0},
+      {kSmbusHostConfig, 1, 0, 0x0F},
+      {0xD3, 1, 0, 0xFF},
   };
   return spec;
 }

@@ -15,6 +15,7 @@
 #include "lib/dev/acpi_pm.h"
 #include "lib/dev/debug_port.h"
 #include "lib/dev/device_lock.h"
+#include "lib/dev/hpet.h"
 #include "lib/dev/i8042.h"
 #include "lib/dev/pit.h"
 #include "lib/dev/reset_port.h"
@@ -200,18 +201,33 @@ absl::Status PcBoard::BuildInterrupts() {
 }
 
 absl::Status PcBoard::BuildTimers() {
-  {
-    DeviceLock& lock = NewLock();
-    dev::Pit& pit = New<dev::Pit>(lock, NewIrq(0), lock.clock());
-    RETURN_IF_ERROR(Ports(lock, pit, dev::Pit::kCounters, 0x40, 4));
-    RETURN_IF_ERROR(Ports(lock, pit, dev::Pit::kPortB, 0x61, 1));
+  // The HPET stands between the two old timers and their interrupts, which it
+  // can take over.
+  dev::Hpet::Wiring wiring;
+  wiring.irq0 = &NewIrq(0);
+  wiring.irq8 = &NewIrq(8);
+  for (unsigned i = 0; i < dev::Hpet::kPins; ++i) {
+    lines_.push_back(irqs_.NewPinSource(dev::Hpet::kFirstPin + i));
+    wiring.pins[i] = lines_.back().get();
   }
-  DeviceLock& lock = NewLock();
-  dev::Rtc& rtc = New<dev::Rtc>(lock, NewIrq(8), lock.clock());
+  wiring.msi = &irqs_;
+  DeviceLock& hpet_lock = NewLock();
+  dev::Hpet& hpet = New<dev::Hpet>(hpet_lock, wiring, hpet_lock.clock());
+  RETURN_IF_ERROR(bus_.Map(Space::kMmio, hpet_lock, hpet, 0, dev::Hpet::kBase, dev::Hpet::kSize,
+                           {.min_access = 4, .max_access = 8})
+                      .status());
+
+  DeviceLock& pit_lock = NewLock();
+  dev::Pit& pit = New<dev::Pit>(pit_lock, hpet.irq0_input(), pit_lock.clock());
+  RETURN_IF_ERROR(Ports(pit_lock, pit, dev::Pit::kCounters, 0x40, 4));
+  RETURN_IF_ERROR(Ports(pit_lock, pit, dev::Pit::kPortB, 0x61, 1));
+
+  DeviceLock& rtc_lock = NewLock();
+  dev::Rtc& rtc = New<dev::Rtc>(rtc_lock, hpet.irq8_input(), rtc_lock.clock());
   rtc.SetMemorySize(context_.memory->low_ram_bytes(), context_.memory->high_ram_bytes());
   rtc.SetCpuCount(context_.config->vcpus);
   rtc.SetBootOrder("c");
-  return Ports(lock, rtc, 0, 0x70, 2);
+  return Ports(rtc_lock, rtc, 0, 0x70, 2);
 }
 
 absl::Status PcBoard::BuildKeyboard() {

@@ -36,7 +36,7 @@ struct BoardContext {
 
 class Board {
  public:
-  static constexpr bool kHasHpet = false;
+  static constexpr bool kHasHpet = true;
 
   // Opens disks and consoles. The context's pointees outlive the board.
   static absl::StatusOr<std::unique_ptr<Board>> Create(const BoardContext& context);

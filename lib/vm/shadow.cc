@@ -6,10 +6,17 @@
 namespace atl::vm {
 namespace {
 
+constexpr uint64_t kShadowBegin = 0xC0000;
 constexpr uint64_t kBiosWindow = 0xE0000;
 constexpr uint64_t kBiosEnd = 0x100000;
 
 }  // namespace
+
+void Shadow::SetBios(std::span<uint8_t> image) {
+  bios_ = image;
+  // As after power-on: the bridge tells only changes.
+  Apply(Gpa(kShadowBegin), kBiosEnd - kShadowBegin, {});
+}
 
 void Shadow::SetShadow(Gpa base, uint64_t size, pci::ShadowMode mode) {
   if (bios_.empty()) return;

@@ -23,8 +23,9 @@ class Shadow final : public pci::ShadowMap {
   Shadow(GuestMemory& memory, AtStandstill at_standstill)
       : memory_(memory), at_standstill_(std::move(at_standstill)) {}
 
-  // The image whose last 128 KiB lie under 0xE0000 to 0xFFFFF.
-  void SetBios(std::span<uint8_t> image) { bios_ = image; }
+  // The image whose last 128 KiB lie under 0xE0000 to 0xFFFFF; they show until
+  // the guest shadows them. Before the guest runs.
+  void SetBios(std::span<uint8_t> image);
   // From now on vCPUs may run; until then changes take place at once.
   void GuestRuns(bool runs) { guest_runs_ = runs; }
 
