@@ -105,12 +105,15 @@ int ExitCode(const absl::Status& status) {
 
 void PrintError(absl::string_view program, const absl::Status& status) {
   if (status.ok()) return;
-  // One write, so that lines of several processes do not mix.
+  // What was printed before stands before it where both go to one file; one
+  // write, so that lines of several processes do not mix.
+  std::fflush(stdout);
   const std::string line = absl::StrCat(program, ": ", status.message(), "\n");
   std::fwrite(line.data(), 1, line.size(), stderr);
 }
 
 void PrintWarning(absl::string_view program, absl::string_view message) {
+  std::fflush(stdout);
   const std::string line = absl::StrCat(program, ": warning: ", message, "\n");
   std::fwrite(line.data(), 1, line.size(), stderr);
 }
@@ -152,8 +155,8 @@ int ToolMain(const Tool& tool, int argc, char** argv) {
   return Fail(
       tool, nullptr,
       UsageError(absl::StrCat(
-          absl::StartsWith(args[0], "-") ? "unknown option '" : "Command not found: '", args[0],
-          "'", DidYouMean(args[0], names), " (valid: ", absl::StrJoin(names, ", "), ")")));
+          absl::StartsWith(args[0], "-") ? "unknown option: " : "Command not found: ", args[0],
+          DidYouMean(args[0], names), " (valid: ", absl::StrJoin(names, ", "), ")")));
 }
 
 int CommandMain(const Command& command, absl::string_view version, int argc, char** argv) {
