@@ -410,7 +410,7 @@ TEST(KvmProbe, ComesToAVerdictInTime) {
   const Verdict verdict = kKvmBackend.probe({});
   EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(3));
   EXPECT_FALSE(verdict.reason.empty());
-  if (VirtualizationHardware().empty()) {
+  if (!Devices().empty() && VirtualizationHardware().empty()) {
     EXPECT_FALSE(verdict.usable);
     EXPECT_THAT(verdict.reason, testing::HasSubstr("neither VT-x nor SVM"));
   }
@@ -444,6 +444,7 @@ TEST_P(KvmTest, ASelfTestThatTakesTooLongIsStopped) {
               StatusIs(StatusCode::kDeadlineExceeded, "did not get past"));
 }
 
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(KvmTest);
 INSTANTIATE_TEST_SUITE_P(, KvmTest, testing::ValuesIn(Devices()), [](const auto& info) {
   return info.param.substr(info.param.rfind('/') + 1);
 });

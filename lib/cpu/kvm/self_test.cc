@@ -126,12 +126,13 @@ absl::StatusOr<SelfTestTimes> RunSelfTest(const std::string& device, uint64_t bu
   RETURN_IF_ERROR(vcpu->SetRegs(regs));
 
   Exit exit;
+  const uint64_t begin = NowNs();
   {
     Watchdog watchdog(vcpu.get(), budget_ns);
     ASSIGN_OR_RETURN(exit, vcpu->Run());
   }
   const char* where = kPhaseNames[bus.phase];
-  if (exit.reason == ExitReason::kKicked) {
+  if (exit.reason == ExitReason::kKicked || NowNs() - begin > budget_ns) {
     return absl::DeadlineExceededError(absl::StrCat("its test guest did not get past ", where));
   }
   if (exit.reason != ExitReason::kHalted || bus.phase != kPhases) {
