@@ -311,9 +311,9 @@ void KvmVcpu::Notify() {
     event_ = true;
   }
   changed_.NotifyAll();
-  // Pairs with the fence in Run().
-  std::atomic_thread_fence(std::memory_order_seq_cst);
-  const pid_t thread = in_run_.load(std::memory_order_relaxed);
+  // A read-modify-write like the one in Run(): whichever comes second sees what
+  // the other side did before.
+  const pid_t thread = in_run_.fetch_add(0);
   if (thread != 0) {
     __atomic_store_n(&run_->immediate_exit, uint8_t{1}, __ATOMIC_SEQ_CST);
     tgkill(getpid(), thread, KickSignal());
@@ -390,9 +390,9 @@ absl::StatusOr<Exit> KvmVcpu::Run() {
   RETURN_IF_ERROR(reset_error_);
   AttachThread();
   for (;;) {
-    in_run_.store(thread_, std::memory_order_relaxed);
+    // Before in_run_ is set nobody else writes it, and after that not in vain.
     __atomic_store_n(&run_->immediate_exit, uint8_t{0}, __ATOMIC_SEQ_CST);
-    std::atomic_thread_fence(std::memory_order_seq_cst);
+    in_run_.exchange(thread_);
     const bool kicked = kick_.load();
     if (incomplete_ && (kicked || startup_.load())) {
       // The registers tell of an access only after KVM_RUN took its result.
@@ -400,7 +400,7 @@ absl::StatusOr<Exit> KvmVcpu::Run() {
     } else {
       absl::StatusOr<bool> ready = kicked ? false : Prepare();
       if (!ready.ok() || !*ready) {
-        in_run_.store(0, std::memory_order_relaxed);
+        in_run_.exchange(0);
         RETURN_IF_ERROR(ready.status());
         return Exit{kick_.exchange(false) ? ExitReason::kKicked : ExitReason::kHalted, {}};
       }
@@ -409,7 +409,7 @@ absl::StatusOr<Exit> KvmVcpu::Run() {
     run_->cr8 = config_.bus->ReadCr8(config_.index);
     const int result = ioctl(fd_.get(), KVM_RUN, 0);
     const int error = errno;
-    in_run_.store(0, std::memory_order_relaxed);
+    in_run_.exchange(0);
     incomplete_ = false;
     SyncFromRun();
     if (result < 0) {
