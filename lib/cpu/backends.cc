@@ -5,6 +5,7 @@ namespace atl::cpu {
 
 std::span<const Backend* const> Backends() {
   static constexpr const Backend* kBackends[] = {
+      &kKvmBackend,
       &kSoftBackend,
   };
   return kBackends;
