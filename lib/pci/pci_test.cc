@@ -371,6 +371,9 @@ TEST_F(Chipset, PirqsAreSharedAndRouted) {
   EXPECT_FALSE(lines_[5].level());
 }
 
+// SeaBIOS would otherwise start its SMM handler and wait for it.
+TEST_F(Chipset, PmSaysThatSmmIsSetUp) { EXPECT_EQ(pm_->ReadConfig(0x5B, 1) & 2, 2u); }
+
 TEST_F(Chipset, PmPlacesItsPorts) {
   EXPECT_EQ(wiring_.mapper.Find(*function_, 10), nullptr);
   pm_->WriteConfig(kPmBase, 4, 0x601);
