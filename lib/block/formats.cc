@@ -99,7 +99,8 @@ Preallocation PreallocationOption(const FormatOptions& options) {
 }
 
 absl::StatusOr<FormatOptions> CompleteOptions(const Format& format, const FormatOptions& given) {
-  for (const auto& [name, value] : given) {
+  for (const auto& given_option : given) {
+    const std::string &name = given_option.first, &value = given_option.second;
     auto it = std::find_if(format.options.begin(), format.options.end(),
                            [&](const FormatOption& o) { return name == o.name; });
     if (it == format.options.end()) {

@@ -5,13 +5,13 @@
 
 #include <cstdint>
 
-#include "absl/container/flat_hash_map.h"
+#include "absl/container/btree_map.h"
 #include "absl/status/status.h"
 #include "lib/base/mutex.h"
 
 namespace atl::block {
 
-// Places that guest data must never be written to: the header, all tables.
+// Places, in whole clusters, that guest data must never be written to: the header, all tables.
 // Any thread.
 class MetadataMap {
  public:
@@ -25,9 +25,18 @@ class MetadataMap {
   const char* Find(uint64_t offset, uint64_t length) const;
 
  private:
+  struct Region {
+    uint64_t end;
+    const char* what;
+  };
+  // The first region that ends behind `begin`, if it begins before `end`.
+  const Region* FindLocked(uint64_t begin, uint64_t end, uint64_t* at) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
   const uint32_t cluster_bits_;
   mutable Mutex mu_;
-  absl::flat_hash_map<uint64_t, const char*> clusters_ ABSL_GUARDED_BY(mu_);
+  // By first cluster; none overlap.
+  absl::btree_map<uint64_t, Region> regions_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace atl::block

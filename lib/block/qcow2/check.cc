@@ -117,7 +117,7 @@ class Checker {
   }
   void Corrupt(std::string text) {
     ++result_.corruptions;
-    Say("ERROR " + std::move(text));
+    Say(absl::StrCat("ERROR", text.starts_with("counting") ? ": " : " ", text));
   }
 
   // Counts the clusters of a region.
@@ -241,16 +241,17 @@ class Checker {
       const uint64_t host = entry & kOffsetMask;
       if (host == 0) continue;
       if (host % cluster_size_ != 0) {
-        Corrupt(absl::StrFormat("offset=%x: Cluster is not properly aligned; L2 entry corrupted.",
-                                host));
-        continue;
+        Corrupt(
+            absl::StrFormat("offset=%x: %s cluster is not properly aligned; L2 entry "
+                            "corrupted.",
+                            host, (entry & 1) != 0 ? "Preallocated" : "Data"));
       }
       if (table.active) {
         ++allocated;
         if (next != 0 && host != next) ++fragmented;
         next = host + cluster_size_;
       }
-      if (host >> h_.cluster_bits < file_clusters) {
+      if (host >> h_.cluster_bits < file_clusters && host % cluster_size_ == 0) {
         counts_.Add(host >> h_.cluster_bits, table.weight);
       } else {
         Use(host, cluster_size_, table.weight);
@@ -359,6 +360,7 @@ class Checker {
   bool CompareBlock(uint64_t number, std::vector<uint8_t>* block, bool have) {
     bool changed = false;
     const uint64_t first = number * block_entries_;
+    const uint64_t clusters = DivRoundUp(file_size_, cluster_size_);
     for (uint64_t base = 0; base < block_entries_;) {
       const uint64_t cluster = first + base;
       const uint64_t in_chunk = cluster % Counts::kChunk;
@@ -366,6 +368,8 @@ class Checker {
       const Counts::Chunk* chunk = counts_.Find(cluster / Counts::kChunk);
       if (chunk != nullptr || have) {
         for (uint64_t i = 0; i < n; ++i) {
+          // As qemu: what lies past the end of the file has no refcount.
+          if (cluster + i >= clusters) break;
           const uint64_t on_disk = GetCount(*block, h_.refcount_order, base + i);
           const uint64_t wanted = chunk == nullptr ? 0 : (*chunk)[in_chunk + i];
           if (on_disk == wanted) {

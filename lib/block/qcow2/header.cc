@@ -411,10 +411,12 @@ absl::StatusOr<std::vector<Bitmap>> ReadBitmaps(Storage& storage, const Header& 
   if (h.bitmaps->count > kMaxBitmaps || h.bitmaps->directory_size > kMaxBitmapDirectory) {
     return bad("too large");
   }
+  ASSIGN_OR_RETURN(uint64_t file, storage.Size());
+  if (!RangeFits(h.bitmaps->directory_offset, h.bitmaps->directory_size, file)) {
+    return bad("lies past the end of the file");
+  }
   std::vector<uint8_t> bytes(h.bitmaps->directory_size);
-  absl::Status status = storage.Read(h.bitmaps->directory_offset, bytes);
-  if (absl::IsOutOfRange(status)) return bad("lies past the end of the file");
-  RETURN_IF_ERROR(status);
+  RETURN_IF_ERROR(storage.Read(h.bitmaps->directory_offset, bytes));
   BytesReader reader(bytes);
   for (uint32_t i = 0; i < h.bitmaps->count; ++i) {
     uint64_t start = reader.offset();

@@ -240,6 +240,7 @@ absl::Status Qcow2Layer::AddMetadata() {
     RETURN_IF_ERROR(add("inactive L1 table", s.l1_offset, uint64_t{s.l1_size} * 8));
   }
   if (header_.bitmaps.has_value() && (header_.autoclear & kBitmaps) != 0) {
+    RETURN_IF_ERROR(ReadBitmaps(*storage_, header_).status());
     RETURN_IF_ERROR(add("bitmap directory", header_.bitmaps->directory_offset,
                         header_.bitmaps->directory_size));
   }
