@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdio>
 #include <memory>
 #include <string>
 #include <utility>
@@ -49,13 +50,17 @@ class EventLog {
     return log;
   }
 
-  void Write(absl::string_view event, absl::string_view detail, int exit_status = -1) {
+  void Write(absl::string_view event, absl::string_view detail) { Write(event, detail, -1, 0); }
+  void Write(absl::string_view event, absl::string_view detail, int exit_status,
+             uint64_t instructions) {
     if (!fd_.valid()) return;
     cli::JsonWriter json(0);
     json.BeginObject().Key("event").String(event).Key("guest").String(guest_);
     json.Key("ns").Number(host::MonotonicNs());
     if (!detail.empty()) json.Key("detail").String(detail);
     if (exit_status >= 0) json.Key("status").Number(static_cast<uint64_t>(exit_status));
+    // Where the backend counts them.
+    if (instructions != 0) json.Key("instructions").Number(instructions);
     json.EndObject();
     const std::string line = json.text() + "\n";
     // A reader that is gone must not end the guest.
@@ -66,6 +71,12 @@ class EventLog {
   UniqueFd fd_;
   std::string guest_;
 };
+
+// What is no error but should not be silent.
+void Say(absl::string_view message) {
+  const std::string line = absl::StrCat(cli::ProgramName(), ": ", message, "\n");
+  fputs(line.c_str(), stderr);
+}
 
 int ExitStatus(const vm::End& end) {
   switch (end.kind) {
@@ -130,17 +141,18 @@ absl::StatusOr<int> RunGuest(const Invocation& invocation) {
 
   const vm::End end = machine->Run();
   const int status = ExitStatus(end);
+  const uint64_t instructions = machine->instructions();
   timeout.reset();
   machine_to_end = nullptr;
   machine.reset();
   chr::RestoreTerminal();
-  events->Write("end", end.detail, status);
+  events->Write("end", end.detail, status, instructions);
   switch (end.kind) {
     case vm::EndKind::kError:
       return absl::InternalError(end.detail);
     case vm::EndKind::kCrash:
     case vm::EndKind::kTimeout:
-      cli::PrintWarning(cli::ProgramName(), end.detail);
+      Say(end.detail);
       break;
     default:
       break;

@@ -77,7 +77,7 @@ class Errors(unittest.TestCase):
         self.expect(2, ["-accel", "tcg", "soft"], "-accel", "tcg")
 
     def test_no_memory(self):
-        self.expect(2, ["-m", "0", "1M", "1T"], "-m", "0")
+        self.expect(2, ["-m", "0", "1 MiB", "1 TiB"], "-m", "0")
 
     def test_memory_that_is_no_size(self):
         self.expect(2, ["-m", "lots"], "-m", "lots")
