@@ -13,31 +13,25 @@ namespace atl::cpu {
 namespace {
 
 Verdict Probe(const BackendOptions& options) {
-  constexpr uint64_t kBudgetNs = 800'000'000, kShortNs = 50'000'000;
+  constexpr uint64_t kBudgetNs = 800'000'000;
   const std::string hardware = kvm::VirtualizationHardware();
-  Verdict verdict;
-  // On a busy host one run may be slow; three are not.
-  for (int attempt = 0; attempt < 3; ++attempt) {
-    const absl::StatusOr<kvm::SelfTestTimes> times = kvm::RunSelfTest(options.device, kBudgetNs);
-    if (absl::IsDeadlineExceeded(times.status())) {
-      return {false,
-              absl::StrCat(options.device, " opens, but ", times.status().message(),
-                           " within 0.8 s: it emulates guest kernels",
-                           hardware.empty() ? ", for the processor has neither VT-x nor SVM" : "")};
-    }
-    if (!times.ok()) {
-      // Errors of opening name the device themselves.
-      const absl::string_view message = times.status().message();
-      return {false, absl::StartsWith(message, options.device)
-                         ? std::string(message)
-                         : absl::StrCat(options.device, ": ", message)};
-    }
-    const uint64_t native =
-        std::max({kvm::NativeLongModeNs(), kvm::NativeLongModeNs(), kvm::NativeLongModeNs()});
-    verdict = kvm::Judge(options.device, *times, native, hardware);
-    if (verdict.usable || times->long_mode > kShortNs) break;
+  const absl::StatusOr<kvm::SelfTestTimes> times = kvm::RunSelfTest(options.device, kBudgetNs);
+  if (absl::IsDeadlineExceeded(times.status())) {
+    return {false,
+            absl::StrCat(options.device, " opens, but ", times.status().message(), " within 0.8 s",
+                         hardware.empty() ? ": the processor has neither VT-x nor SVM" : "")};
   }
-  return verdict;
+  if (!times.ok()) {
+    // Errors of opening name the device themselves.
+    const absl::string_view message = times.status().message();
+    return {false, absl::StartsWith(message, options.device)
+                       ? std::string(message)
+                       : absl::StrCat(options.device, ": ", message)};
+  }
+  // The slowest of three: caches and clock frequency warm up.
+  const uint64_t native =
+      std::max({kvm::NativeLongModeNs(), kvm::NativeLongModeNs(), kvm::NativeLongModeNs()});
+  return kvm::Judge(options.device, *times, native, hardware);
 }
 
 absl::StatusOr<std::unique_ptr<Vm>> CreateVm(const BackendOptions& options, GuestMemory& memory) {

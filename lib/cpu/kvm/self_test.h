@@ -16,7 +16,8 @@
 
 namespace atl::cpu::kvm {
 
-// Nanoseconds of each phase of the guest.
+// Nanoseconds of processor time of each phase of the guest. Zero from long mode
+// on where protected mode alone was too slow by far.
 struct SelfTestTimes {
   uint64_t real_mode = 0;       // 2,000 turns of a loop
   uint64_t protected_mode = 0;  // 20,000 stores in a loop
