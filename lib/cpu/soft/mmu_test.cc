@@ -213,6 +213,17 @@ TEST_F(MmuTest, PagesWithCodeAreWrittenSlowly) {
   EXPECT_TRUE(Fast(kPage));
 }
 
+// RAM from 4 GiB up has page numbers that are not its indices.
+TEST_F(MmuTest, HostWritesFindTheRamPage) {
+  const uint64_t index = kPage >> 12;
+  guest_.memory->SetSlot(Gpa(GuestMemory::kHighRamBase), 4096, guest_.memory->ram_host() + kPage,
+                         SlotKind::kRam);
+  ASSERT_TRUE(cpu().vm.WatchCodePage(index, cpu()));
+  const uint32_t version = cpu().vm.CodeVersion(index);
+  ASSERT_TRUE(guest_.memory->Store<uint64_t>(Gpa(GuestMemory::kHighRamBase), 1));
+  EXPECT_NE(cpu().vm.CodeVersion(index), version);
+}
+
 TEST_F(MmuTest, DataBreakpoints) {
   ASSERT_TRUE(Write(kPage + 0x100, 0));
   s().dr[0] = kPage + 0x100;

@@ -2,6 +2,7 @@
 #include "lib/cpu/soft/vm.h"
 
 #include <algorithm>
+#include <optional>
 #include <thread>
 
 #include "lib/cpu/soft/mmu.h"
@@ -40,7 +41,15 @@ void SoftVm::OnSlotsChanged() {
   }
 }
 
-void SoftVm::OnWatchedWrite(Gfn page) { CodeWritten(page.value); }
+// Above 4 GiB a page's number is not its index in RAM.
+void SoftVm::OnWatchedWrite(Gfn page) {
+  const Gpa at = ToGpa(page);
+  const MemorySlot* slot = memory_.Find(at, 1);
+  if (slot == nullptr) return;
+  if (std::optional<uint64_t> index = memory_.RamPage(slot->host + (at - slot->base))) {
+    CodeWritten(*index);
+  }
+}
 
 void SoftVm::CodeWritten(uint64_t ram_page) {
   versions_[ram_page].fetch_add(1, std::memory_order_acq_rel);
