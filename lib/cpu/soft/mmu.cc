@@ -321,10 +321,19 @@ void Mmu::WriteTarget(const Target& target, const uint8_t* from, unsigned size) 
   }
 }
 
+// That an operand does not run into non-canonical addresses comes before what
+// its first page gives.
+bool Mmu::CheckNextPage(uint64_t linear, bool stack) {
+  if ((vcpu_.s.efer & kEferLma) == 0 || IsCanonical((linear & ~kOffset) + kPageSize)) return true;
+  vcpu_.fault = {static_cast<uint8_t>(stack ? kSsFault : kGp), true, 0, 0};
+  return false;
+}
+
 bool Mmu::ReadSlow(uint64_t linear, void* to, unsigned size, Rights rights, bool stack) {
   uint8_t* bytes = static_cast<uint8_t*>(to);
   const unsigned first = std::min<uint64_t>(size, kPageSize - (linear & kOffset));
   Target a, b;
+  if (first < size && !CheckNextPage(linear, stack)) return false;
   if (!Translate(linear, Access::kRead, rights, stack, &a)) return false;
   if (first < size && !Translate(linear + first, Access::kRead, rights, stack, &b)) return false;
   ReadTarget(a, bytes, first);
@@ -337,6 +346,7 @@ bool Mmu::WriteSlow(uint64_t linear, const void* from, unsigned size, Rights rig
   const uint8_t* bytes = static_cast<const uint8_t*>(from);
   const unsigned first = std::min<uint64_t>(size, kPageSize - (linear & kOffset));
   Target a, b;
+  if (first < size && !CheckNextPage(linear, stack)) return false;
   if (!Translate(linear, Access::kWrite, rights, stack, &a)) return false;
   if (first < size && !Translate(linear + first, Access::kWrite, rights, stack, &b)) return false;
   WriteTarget(a, bytes, first);
@@ -348,7 +358,8 @@ bool Mmu::WriteSlow(uint64_t linear, const void* from, unsigned size, Rights rig
 bool Mmu::Probe(uint64_t linear, unsigned size, Access access, Rights rights, bool stack) {
   const unsigned first = std::min<uint64_t>(size, kPageSize - (linear & kOffset));
   Target t;
-  return Translate(linear, access, rights, stack, &t) &&
+  return (first >= size || CheckNextPage(linear, stack)) &&
+         Translate(linear, access, rights, stack, &t) &&
          (first >= size || Translate(linear + first, access, rights, stack, &t));
 }
 
@@ -356,7 +367,8 @@ uint8_t* Mmu::RmwPointer(uint64_t linear, unsigned size, Rights rights, bool sta
   *faulted = false;
   const unsigned first = std::min<uint64_t>(size, kPageSize - (linear & kOffset));
   Target t;
-  if (!Translate(linear, Access::kWrite, rights, stack, &t) ||
+  if ((first < size && !CheckNextPage(linear, stack)) ||
+      !Translate(linear, Access::kWrite, rights, stack, &t) ||
       (first < size && !Probe(linear + first, size - first, Access::kWrite, rights, stack))) {
     *faulted = true;
     return nullptr;

@@ -167,6 +167,7 @@ class Mmu {
     uint8_t index = 0;
   };
 
+  bool CheckNextPage(uint64_t linear, bool stack);
   bool Translate(uint64_t linear, Access access, Rights rights, bool stack, Target* out);
   void Fill(unsigned table, uint64_t page, const PageWalk& walk, const Target& target);
   void Drop(unsigned table, unsigned slot);

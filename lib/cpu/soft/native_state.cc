@@ -15,17 +15,24 @@
 namespace atl::cpu::soft {
 namespace {
 
+// What a misaligned image gives: that its address is not canonical counts first,
+// unlike for SSE's operands.
+Step RaiseMisaligned(SoftVcpu& c, const Insn& in, uint64_t linear) {
+  const uint64_t upper = linear >> 47;
+  return c.Raise(IsStack(in) && upper != 0 && upper != 0x1FFFF ? kSsFault : kGp, 0);
+}
+
 Step Read(SoftVcpu& c, const Insn& in, void* to, unsigned size, unsigned align = 1) {
   uint64_t linear;
   if (!LinearOf(c, in, size, false, &linear)) return Step::kFault;
-  if (linear & (align - 1)) return c.Raise(kGp, 0);
+  if (linear & (align - 1)) return RaiseMisaligned(c, in, linear);
   return c.mmu.ReadSlow(linear, to, size, c.rights(), IsStack(in)) ? Step::kNext : Step::kFault;
 }
 
 Step Write(SoftVcpu& c, const Insn& in, const void* from, unsigned size, unsigned align = 1) {
   uint64_t linear;
   if (!LinearOf(c, in, size, true, &linear)) return Step::kFault;
-  if (linear & (align - 1)) return c.Raise(kGp, 0);
+  if (linear & (align - 1)) return RaiseMisaligned(c, in, linear);
   return StoreOperand(c, in, linear, size, from);
 }
 
@@ -275,7 +282,7 @@ Step Fxsave(SoftVcpu& c, const Insn& in) {
   for (unsigned i = 0; i < 8; i++) memset(image + FpuState::kSt + 16 * i + 10, 0, 6);
   uint64_t linear;
   if (!LinearOf(c, in, 512, true, &linear)) return Step::kFault;
-  if (linear & 15) return c.Raise(kGp, 0);
+  if (linear & 15) return RaiseMisaligned(c, in, linear);
   // The whole area's rights are checked; the reserved end is not written.
   if (!c.mmu.Probe(linear, 512, Access::kWrite, c.rights(), IsStack(in))) return Step::kFault;
   return AfterSlowStore(c, c.mmu.WriteSlow(linear, image, FxsaveSize(c), c.rights(), IsStack(in)));
