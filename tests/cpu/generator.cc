@@ -441,7 +441,8 @@ Case Generator::MakeOne(const Form& form) {
     // Indirect ones: pointers to code where the instruction may look for one.
     const ZydisDecodedOperand& o = d.operands[0];
     const uint64_t target = kCodeAt + random_.Below(48);
-    if (o.type == ZYDIS_OPERAND_TYPE_REGISTER && random_.Percent(80)) {
+    if (d.insn.operand_count_visible > 0 && o.type == ZYDIS_OPERAND_TYPE_REGISTER &&
+        ZydisRegisterGetClass(o.reg.value) == ZYDIS_REGCLASS_GPR64 && random_.Percent(80)) {
       c.start.gpr[ZydisRegisterGetId(o.reg.value)] = target;
     }
     for (size_t i = 0; i + 8 <= data_.size(); i += 8) {
