@@ -21,6 +21,7 @@
 #include "lib/dev/reset_port.h"
 #include "lib/dev/rtc.h"
 #include "lib/dev/uart.h"
+#include "lib/ide/piix_ide.h"
 #include "lib/pci/bus.h"
 #include "lib/pci/bus_mapper.h"
 #include "lib/pci/i440fx.h"
@@ -320,6 +321,29 @@ absl::Status PcBoard::BuildPci() {
 
 absl::Status PcBoard::BuildDisks() {
   ASSIGN_OR_RETURN(drives_, Drives::Open(*context_.config));
+
+  // IDE: both channels are there, whether or not drives are.
+  DeviceLock& ide_lock = NewLock();
+  std::array<ide::ChannelWiring, 2> channels;
+  for (size_t i = 0; i < channels.size(); ++i) {
+    backgrounds_.push_back(workers_.NewBackground(&ide_lock));
+    channels[i].irq = &NewIrq(ide::kChannelIrqs[i]);
+    channels[i].memory = context_.memory;
+    channels[i].background = backgrounds_.back().get();
+  }
+  std::array<ide::DriveOptions, 4> drives;
+  for (size_t i = 0; i < drives.size(); ++i) {
+    if (drives_.ide[i] == nullptr) continue;
+    drives[i].disk = drives_.ide[i]->image.get();
+    drives[i].serial = drives_.ide[i]->serial;
+  }
+  std::unique_ptr<pci::PciDevice> ide_function =
+      ide::NewPiix3Ide(pci_->Wire(pci::DevFn(kPiixSlot, 1)), channels, drives);
+  for (const ide::LegacyPorts& p : ide::kLegacyPorts) {
+    RETURN_IF_ERROR(Ports(ide_lock, *ide_function, p.region, p.base, p.size, {.max_access = 4}));
+  }
+  AttachFunction(ide_lock, std::move(ide_function));
+
   unsigned slot = kFirstFreeSlot;
   for (const std::unique_ptr<Drive>& drive : drives_.virtio) {
     DeviceLock& lock = NewLock();
