@@ -17,7 +17,11 @@ def _guests_impl(rctx):
     rctx.file("BUILD", """
 package(default_visibility = ["//visibility:public"])
 
-exports_files(["vmlinuz", "busybox"])
+exports_files([
+    "busybox",
+    "seabios/bios-256k.bin",
+    "vmlinuz",
+])
 
 filegroup(
     name = "seabios",
