@@ -41,14 +41,15 @@ void ReadSome(Image& image) {
   }
 }
 
-void WriteSome(Image& image) {
+// `sound`: no two clusters of the disk share a place, so what is written is read.
+void WriteSome(Image& image, bool sound) {
   std::vector<uint8_t> data(5000, 0xab), back(5000);
   for (uint64_t at :
        {uint64_t{0}, image.size() / 2, image.size() - std::min<uint64_t>(image.size(), 5000)}) {
     if (at + data.size() > image.size()) continue;
     if (!image.Write(at, data).ok()) continue;
     if (!image.Read(at, back).ok()) continue;
-    if (back != data) abort();
+    if (sound && back != data) abort();
   }
   image.WriteZeroes(0, std::min<uint64_t>(image.size(), 1 << 20), true).IgnoreError();
   image.Discard(0, std::min<uint64_t>(image.size(), 1 << 20)).IgnoreError();
@@ -69,7 +70,13 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (reading.ok()) ReadSome(**reading);
   auto writing =
       Image::Open(Input(data, size), {.format = format, .writable = true, .no_backing = true});
-  if (writing.ok()) WriteSome(**writing);
+  auto check = Image::Open(Input(data, size), {.format = format, .for_check = true});
+  bool sound = false;
+  if (check.ok()) {
+    auto result = (*check)->Check(CheckRepair::kNone);
+    sound = result.ok() && result->corruptions + result->check_errors == 0;
+  }
+  if (writing.ok()) WriteSome(**writing, sound);
 
   auto storage = Input(data, size);
   auto repair =
