@@ -63,6 +63,25 @@ bool IsBranch(const Decoded& d) {
   }
 }
 
+bool IsPrefix(unsigned byte) {
+  switch (byte) {
+    case 0x26:
+    case 0x2E:
+    case 0x36:
+    case 0x3E:
+    case 0x64:
+    case 0x65:
+    case 0x66:
+    case 0x67:
+    case 0xF0:
+    case 0xF2:
+    case 0xF3:
+      return true;
+    default:
+      return (byte & 0xF0) == 0x40;
+  }
+}
+
 // Whether what follows in a block is as good as alone.
 bool FitsBlock(const Decoded& d) {
   switch (d.insn.mnemonic) {
@@ -123,6 +142,7 @@ void Generator::FindForms() {
     for (const auto& rex : kRex) {
       for (const auto& map : kMaps) {
         for (unsigned opcode = 0; opcode < 256; opcode++) {
+          if (map.empty() && IsPrefix(opcode)) continue;
           std::vector<uint8_t> head = prefix;
           head.insert(head.end(), rex.begin(), rex.end());
           head.insert(head.end(), map.begin(), map.end());
