@@ -45,6 +45,21 @@ TEST(CodeCacheTest, ALoopThatChangesItselfEveryTime) {
   EXPECT_EQ(g.cpu().s.gpr[kRax], want);
 }
 
+TEST(CodeCacheTest, AFullArenaIsEmptiedAndTheGuestGoesOn) {
+  Guest g;
+  g.Enter64();
+  g.cpu().s.gpr[kRcx] = 400'000;
+  g.cpu().s.gpr[kRdi] = Guest::kCode + 2;
+  g.RunCode({0x83, 0xC0, 0x00,  // add eax, imm8
+             0xFE, 0x07,        // inc byte [rdi]
+             0xFF, 0xC9,        // dec ecx
+             0x75, 0xF7});      // jnz -9
+  int32_t want = 0;
+  for (unsigned i = 0; i < 400'000; ++i) want += static_cast<int8_t>(i);
+  EXPECT_EQ(static_cast<int32_t>(g.cpu().s.gpr[kRax]), want);
+  EXPECT_GT(g.cpu().code->clears(), 0u);
+}
+
 TEST(CodeCacheTest, DataBesideCodeDecodesOnce) {
   Guest g;
   g.Enter64();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Near branches, instructions on single flags, and those that do nothing here.
-#include <immintrin.h>
+#include <cpuid.h>
 #include <sched.h>
 
 #include "lib/cpu/soft/access.h"
@@ -63,6 +63,18 @@ Step Loop(SoftVcpu& c, const Insn& in) {
   const Step step = again ? JmpRel<Long>(c, in) : Step::kNext;
   if (step != Step::kFault) WriteAddressReg(c, kRcx, left, in.address_size);
   return step;
+}
+
+// BOUND: a signed index against the two bounds in memory.
+template <typename T>
+Step Bound(SoftVcpu& c, const Insn& in) {
+  T bounds[2];
+  if (!LoadBytes(c, in, bounds, sizeof bounds)) return Step::kFault;
+  const T v = static_cast<T>(c.s.gpr[in.reg0]);
+  return v < bounds[0] || v > bounds[1] ? c.Raise(kBr) : Step::kNext;
+}
+Handler SelectBound(Insn& in, const DecodedView&) {
+  return in.operand_size == 2 ? &Bound<int16_t> : &Bound<int32_t>;
 }
 
 template <typename T, bool FromMem>
@@ -212,6 +224,13 @@ Step FlushLine(SoftVcpu& c, const Insn& in) {
 }
 Step Undefined(SoftVcpu& c, const Insn&) { return c.Raise(kUd); }
 
+// RDSEED or RDRAND, by CPUID leaf 7's EBX and leaf 1's ECX.
+bool HostHas(bool seed) {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  if (seed) return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b >> 18 & 1);
+  return __get_cpuid(1, &a, &b, &c, &d) && (c >> 30 & 1);
+}
+
 template <typename T, bool Seed>
 Step Random(SoftVcpu& c, const Insn& in) {
   unsigned long long v = 0;
@@ -228,7 +247,7 @@ Step Random(SoftVcpu& c, const Insn& in) {
 }
 template <bool Seed>
 Handler SelectRandom(Insn& in, const DecodedView&) {
-  if (!(Seed ? __builtin_cpu_supports("rdseed") : __builtin_cpu_supports("rdrnd"))) return nullptr;
+  if (!HostHas(Seed)) return nullptr;
   return ByWideSize(in.operand_size, []<typename T>() -> Handler { return &Random<T, Seed>; });
 }
 
@@ -266,6 +285,7 @@ constexpr HandlerEntry kTable[] = {
     {ZYDIS_MNEMONIC_LOOP, &SelectLoop<LoopWhile::kAlways>},
     {ZYDIS_MNEMONIC_LOOPE, &SelectLoop<LoopWhile::kZero>},
     {ZYDIS_MNEMONIC_LOOPNE, &SelectLoop<LoopWhile::kNotZero>},
+    {ZYDIS_MNEMONIC_BOUND, &SelectBound},
     {ZYDIS_MNEMONIC_CLC, &Always<&Clc>},
     {ZYDIS_MNEMONIC_STC, &Always<&Stc>},
     {ZYDIS_MNEMONIC_CMC, &Always<&Cmc>},
