@@ -354,19 +354,19 @@ TEST_F(Chipset, LockedSmramStaysClosedUntilReset) {
 
 TEST_F(Chipset, PirqsAreSharedAndRouted) {
   TestFunction second(bus_->Wire(DevFn(7, 0)));  // slots 3 and 7: the same PIRQ
-  isa_bridge_->WriteConfig(kPirqRoute, 4, 0x0B0A0B0A);
-  ASSERT_EQ(PirqOf(3, 1), 3u);
+  isa_bridge_->WriteConfig(kPirqRoute, 4, 0x0A0B0A0B);
+  ASSERT_EQ(PirqOf(3, 1), 2u);
   function_->SetIntx(true);
   second.SetIntx(true);
   EXPECT_TRUE(lines_[11].level());
   function_->SetIntx(false);
   EXPECT_TRUE(lines_[11].level()) << "the other function holds it";
-  isa_bridge_->WriteConfig(kPirqRoute + 3, 1, 5);
+  isa_bridge_->WriteConfig(kPirqRoute + 2, 1, 5);
   EXPECT_FALSE(lines_[11].level());
   EXPECT_TRUE(lines_[5].level());
-  isa_bridge_->WriteConfig(kPirqRoute + 3, 1, kPirqDisabled | 5);
+  isa_bridge_->WriteConfig(kPirqRoute + 2, 1, kPirqDisabled | 5);
   EXPECT_FALSE(lines_[5].level());
-  isa_bridge_->WriteConfig(kPirqRoute + 3, 1, 5);
+  isa_bridge_->WriteConfig(kPirqRoute + 2, 1, 5);
   second.SetIntx(false);
   EXPECT_FALSE(lines_[5].level());
 }
@@ -391,7 +391,7 @@ TEST_F(Chipset, PmPlacesItsPorts) {
 }
 
 TEST_F(Chipset, AssignResourcesDoesWhatFirmwareDoes) {
-  TestFunction second(bus_->Wire(DevFn(4, 0)));
+  TestFunction second(bus_->Wire(DevFn(5, 0)));
   bus_->Attach(&second, nullptr);
   ASSERT_OK(AssignResources(*bus_, {}));
   EXPECT_EQ(wiring_.mapper.ranges.size(), 8u);
@@ -421,7 +421,11 @@ TEST_F(Chipset, AssignResourcesSaysWhatDoesNotFit) {
 TEST_F(Chipset, IntxRoutesCoverAllSlots) {
   const std::vector<IntxRoute> routes = IntxRoutes();
   EXPECT_EQ(routes.size(), 31u * 4);
-  for (const IntxRoute& r : routes) EXPECT_EQ(r.pirq, (r.slot + r.pin - 1) % 4);
+  for (const IntxRoute& r : routes) EXPECT_EQ(r.pirq, (r.slot + r.pin + 2) % 4);
+  // As the DSDT and SeaBIOS have it.
+  EXPECT_EQ(PirqOf(1, 1), 0u);
+  EXPECT_EQ(PirqOf(4, 1), 3u);
+  EXPECT_EQ(PirqOf(0, 1), 3u);
 }
 
 TEST_F(Chipset, StateRoundTrips) {

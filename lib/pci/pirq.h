@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // From the INTx pins of all functions to ISA interrupts, as an i440FX board
-// wires it: pin P of slot S goes to PIRQ (S + P - 1) & 3, and the ISA bridge's
+// wires it: pin P of slot S goes to PIRQ (S + P - 2) & 3, and the ISA bridge's
 // four routing registers send each PIRQ to an ISA IRQ or nowhere. An ISA IRQ is
 // high while any function that is routed to it is.
 //
@@ -22,8 +22,9 @@ namespace atl::pci {
 inline constexpr unsigned kPirqs = 4;
 inline constexpr unsigned kIsaIrqs = 16;
 
-// `pin`: 1 (INTA#) to 4 (INTD#). What _PRT and MP tables say.
-constexpr unsigned PirqOf(unsigned slot, unsigned pin) { return (slot + pin - 1) & 3; }
+// `pin`: 1 (INTA#) to 4 (INTD#). What our _PRT and SeaBIOS' tables say: INTA# of
+// slot 1 is PIRQA.
+constexpr unsigned PirqOf(unsigned slot, unsigned pin) { return (slot + pin - 2) & 3; }
 
 class PirqRouter : public IntxSink {
  public:
