@@ -24,6 +24,7 @@ constexpr DeviceType kTypes[] = {
     {"mc146818", Attachment::kBoard, "real-time clock and CMOS memory", ""},
     {"ns16550", Attachment::kBoard, "serial port, 16550A", ""},
     {"pci-config", Attachment::kBoard, "PCI configuration access by ports 0xCF8 and 0xCFC", ""},
+    {"piix3-ide", Attachment::kBoard, "two IDE channels with bus mastering, disks hda to hdd", ""},
     {"piix3-isa", Attachment::kBoard, "ISA bridge, routes PCI interrupts", ""},
     {"piix4-pm", Attachment::kBoard, "PCI function that places the ACPI and SMBus ports", ""},
     {"reset-port", Attachment::kBoard, "reset by port 0xCF9", ""},
