@@ -26,8 +26,6 @@ void PutString(uint8_t* to, size_t bytes, const std::string& s) {
 }  // namespace
 
 struct Commands::Disk {
-  static constexpr bool kExt = true;
-
   // The sectors that the task file names, or nothing where the disk lacks them.
   static std::optional<Channel::Transfer> Resolve(const Drive& d, bool ext) {
     Channel::Transfer t;
