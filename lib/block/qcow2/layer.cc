@@ -33,7 +33,6 @@ Qcow2Layer::Qcow2Layer(std::unique_ptr<Storage> storage, const Header& header,
     : ClusterLayer(std::move(storage), GeometryOf(header), options.writable, options.no_flush,
                    header.compression),
       header_(header),
-      for_check_(options.for_check),
       metadata_(header.cluster_bits) {}
 
 std::unique_ptr<Refcounts> Qcow2Layer::NewRefcounts() {

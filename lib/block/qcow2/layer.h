@@ -61,7 +61,6 @@ class Qcow2Layer final : public ClusterLayer {
   std::unique_ptr<Refcounts> NewRefcounts();
 
   Header header_;
-  const bool for_check_;
   MetadataMap metadata_;
   std::unique_ptr<Refcounts> refcounts_;
   Mutex corrupt_mu_;
