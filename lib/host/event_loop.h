@@ -125,7 +125,8 @@ class EventLoop {
   absl::Status Add(int fd, uint32_t events, void* tag);
   void Wake();
   void RunPosted();
-  void RunTimers();
+  // A lock that is there or not is beyond the analysis.
+  void RunTimers() ABSL_NO_THREAD_SAFETY_ANALYSIS;
   void Program(uint64_t deadline_ns) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const UniqueFd epoll_;
