@@ -244,11 +244,7 @@ template <typename T, typename Change>
   uint8_t* p = c.mmu.RmwPointer(linear, sizeof(T), c.rights(), stack, &faulted);
   if (p != nullptr) {
     change(p);
-    // RmwPointer() said it before the store; another vCPU may have decoded since.
-    if (auto page = c.memory.RamPage(p);
-        page &&
-        (c.memory.PageFlags(*page).load(std::memory_order_relaxed) & GuestMemory::kPageHasCode))
-      c.vm.CodeWritten(*page);
+    c.mmu.Stored(p);
     return AfterSlowStore(c, true);
   }
   if (faulted || !c.mmu.Probe(linear, sizeof(T), Access::kWrite, c.rights(), stack))

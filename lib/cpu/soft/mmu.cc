@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <optional>
 
 #include "lib/cpu/soft/vcpu.h"
 #include "lib/cpu/soft/vm.h"
@@ -374,9 +375,16 @@ uint8_t* Mmu::RmwPointer(uint64_t linear, unsigned size, Rights rights, bool sta
     return nullptr;
   }
   if (t.host == nullptr || t.rom || first < size) return nullptr;
-  if (t.code) vcpu_.vm.CodeWritten(t.ram_page);
   if (breakpoint_count_ != 0) CheckBreakpoints(linear, size, true);
   return t.host;
+}
+
+void Mmu::Stored(const uint8_t* host) {
+  const std::optional<uint64_t> ram = memory_.RamPage(host);
+  if (ram &&
+      (memory_.PageFlags(*ram).load(std::memory_order_acquire) & GuestMemory::kPageHasCode) != 0) {
+    vcpu_.vm.CodeWritten(*ram);
+  }
 }
 
 bool Mmu::TranslateCode(uint64_t linear, CodePage* out) {

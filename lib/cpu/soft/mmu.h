@@ -92,11 +92,13 @@ class Mmu {
   bool Probe(uint64_t linear, unsigned size, Access access, Rights rights, bool stack = false);
 
   // For a locked or plain read-modify-write of 1 to 16 bytes: the host address
-  // with write rights checked (dirty bit set, code invalidated), or null with
+  // with write rights checked (dirty bit set), or null with
   // *faulted: true, a fault is in SoftVcpu::fault; false, the bytes are MMIO or
   // ROM or cross a page: do it by ReadSlow and WriteSlow under the VM's lock for
   // such accesses (SoftVm::split_lock()).
   uint8_t* RmwPointer(uint64_t linear, unsigned size, Rights rights, bool stack, bool* faulted);
+  // After the store through it: decoded code of the page is out of date.
+  void Stored(const uint8_t* host);
 
   // Code: translates for execution and gives the page's host bytes. Null: fault
   // in SoftVcpu::fault, or `*mmio` where it is no memory.

@@ -211,6 +211,14 @@ TEST_F(MmuTest, PagesWithCodeAreWrittenSlowly) {
   ASSERT_TRUE(Write(kPage, 1));
   EXPECT_NE(cpu().vm.CodeVersion(kPage >> 12), version);
   EXPECT_TRUE(Fast(kPage));
+  // A read-modify-write says so after its store, not before.
+  bool faulted;
+  const uint32_t before = cpu().vm.CodeVersion(kPage >> 12);
+  uint8_t* p = mmu().RmwPointer(kPage, 4, Rights::kSupervisor, false, &faulted);
+  ASSERT_NE(p, nullptr);
+  EXPECT_EQ(cpu().vm.CodeVersion(kPage >> 12), before);
+  mmu().Stored(p);
+  EXPECT_NE(cpu().vm.CodeVersion(kPage >> 12), before);
 }
 
 // RAM from 4 GiB up has page numbers that are not its indices.
