@@ -4,6 +4,8 @@
 // included.
 #include "lib/cli/main.h"
 
+#include <malloc.h>
+
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "cmd/img/commands.h"
@@ -40,4 +42,9 @@ constexpr cli::Tool kTool = {
 }  // namespace
 }  // namespace atl::img
 
-int main(int argc, char** argv) { return atl::cli::ToolMain(atl::img::kTool, argc, argv); }
+int main(int argc, char** argv) {
+  // Buffers of a cluster come and go all the time: keep their memory.
+  mallopt(M_TRIM_THRESHOLD, 64 << 20);
+  mallopt(M_TOP_PAD, 1 << 20);
+  return atl::cli::ToolMain(atl::img::kTool, argc, argv);
+}

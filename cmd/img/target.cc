@@ -208,15 +208,19 @@ absl::StatusOr<NewImage> NewImage::Make(absl::string_view path, const ImageSpec&
   made.io_path_ = made.path_;
   made.format_ = spec.format;
   struct stat st;
-  if (stat(made.path_.c_str(), &st) != 0) {
+  const bool was_there = stat(made.path_.c_str(), &st) == 0;
+  if (!was_there) {
     if (errno != ENOENT) return CouldNotCreate(path, errno);
     // A symbolic link to nowhere: the file is made where it points.
     const bool dangling = lstat(made.path_.c_str(), &st) == 0;
     int fd = dangling ? -1 : open(Folder(made.path_).c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0644);
-    if (fd >= 0) {
+    const std::string link = absl::StrCat(kProcFd, fd);
+    if (fd >= 0 && access(link.c_str(), F_OK) == 0) {
       made.fd_.reset(fd);
       made.unnamed_ = true;
-      made.io_path_ = absl::StrCat(kProcFd, fd);
+      made.io_path_ = link;
+    } else if (fd >= 0) {
+      close(fd);  // /proc is not there
     } else if (!dangling && errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL) {
       return CouldNotCreate(path, errno);
     }
@@ -239,9 +243,17 @@ absl::StatusOr<NewImage> NewImage::Make(absl::string_view path, const ImageSpec&
     return Annotate(WithoutPath(made.Renamed(storage.status()), path),
                     absl::StrCat("Could not create '", path, "'"));
   }
+  if (!was_there && !made.unnamed_) made.remove_.reset(new std::string(made.path_));
   RETURN_IF_ERROR(made.Renamed(spec.format->create(**storage, *spec.size, options)));
   return made;
 }
+
+void NewImage::Remove::operator()(std::string* path) const {
+  unlink(path->c_str());
+  delete path;
+}
+
+void NewImage::Keep() { delete remove_.release(); }
 
 absl::Status NewImage::Renamed(const absl::Status& status) const {
   if (status.ok() || !unnamed_) return status;
@@ -287,9 +299,13 @@ absl::Status NewImage::Publish(bool flush) {
     if (flush && fdatasync(fd_.get()) != 0) return ErrnoError(errno, path_);
     if (pwrite(fd_.get(), magic_->data(), magic_->size(), 0) != 4) return ErrnoError(errno, path_);
     if (flush && fdatasync(fd_.get()) != 0) return ErrnoError(errno, path_);
+    Keep();
     return absl::OkStatus();
   }
-  if (!unnamed_) return absl::OkStatus();
+  if (!unnamed_) {
+    Keep();
+    return absl::OkStatus();
+  }
   // AT_EMPTY_PATH would need a capability; the link in /proc needs none.
   if (linkat(AT_FDCWD, io_path_.c_str(), AT_FDCWD, path_.c_str(), AT_SYMLINK_FOLLOW) != 0) {
     return CouldNotCreate(path_, errno);

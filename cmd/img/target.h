@@ -2,7 +2,8 @@
 // A new image that appears under its name only when it is complete.
 //
 // Where the file is not there yet, it is made without a name (O_TMPFILE) and
-// linked at the end: a tool that is killed leaves nothing behind. Where the
+// linked at the end: a tool that is killed leaves nothing behind (on file systems
+// without O_TMPFILE: a file that is no image of its format). Where the
 // file is there, it is emptied and written in place, so that links, owner and
 // mode stay, and its first bytes, by which its format is known, are written
 // last. Raw images have no such bytes: over an existing file an interrupted
@@ -71,12 +72,18 @@ class NewImage {
 
  private:
   NewImage() = default;
+  void Keep();
 
   std::string path_;
   std::string io_path_;
   const block::Format* format_ = nullptr;
   UniqueFd fd_;
   bool unnamed_ = false;
+  // Removes the named file that was made, where it is not published.
+  struct Remove {
+    void operator()(std::string* path) const;
+  };
+  std::unique_ptr<std::string, Remove> remove_;
   std::optional<std::array<uint8_t, 4>> magic_;  // what is written last
 };
 
