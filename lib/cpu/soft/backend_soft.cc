@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <memory>
 
+#include "lib/base/status_macros.h"
 #include "lib/cpu/backend.h"
+#include "lib/cpu/soft/native_thunk.h"
 #include "lib/cpu/soft/vm.h"
 
 namespace atl::cpu {
@@ -16,6 +18,7 @@ Verdict Probe(const BackendOptions&) {
 }
 
 absl::StatusOr<std::unique_ptr<Vm>> CreateVm(const BackendOptions&, GuestMemory& memory) {
+  RETURN_IF_ERROR(soft::PrepareThunks());
   return std::unique_ptr<Vm>(std::make_unique<soft::SoftVm>(memory));
 }
 

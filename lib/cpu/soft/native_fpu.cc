@@ -35,12 +35,4 @@ void InitX87(FpuState& f) {
   FpuSet<uint64_t>(f, FpuState::kFdp, 0);
 }
 
-void ResetFpu(FpuState& f) {
-  memset(f.image, 0, sizeof f.image);
-  FpuSet<uint16_t>(f, FpuState::kFcw, 0x40);
-  f.image[FpuState::kFtw] = 0xFF;
-  FpuSet<uint32_t>(f, FpuState::kMxcsr, 0x1F80);
-  FpuSet<uint32_t>(f, FpuState::kMxcsrMask, kMxcsrValid);
-}
-
 }  // namespace atl::cpu::soft

@@ -51,8 +51,7 @@ inline void MmxWritten(SoftVcpu& c, unsigned n) { memset(MmxAt(c, n) + 8, 0xFF, 
 // Sets or clears ES and B by the flags and masks, after either was loaded.
 void UpdateErrorSummary(FpuState& f);
 
-// Power-on (vol. 3, table 9-1) and FNINIT.
-void ResetFpu(FpuState& f);
+// FNINIT.
 void InitX87(FpuState& f);
 
 // kNext where the instruction may run, else kFault.
