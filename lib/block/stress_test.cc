@@ -4,6 +4,7 @@
 // allocation. Made for ThreadSanitizer as much as for what it compares.
 #include <algorithm>
 #include <atomic>
+#include <cstring>
 #include <random>
 #include <string>
 #include <thread>
@@ -203,6 +204,43 @@ TEST_P(StressTest, DroppedClustersGetNoNewOwnerTooEarly) {
     CommandResult check = RunCommand("qemu-img check -f qcow2 " + path);
     EXPECT_EQ(check.exit, 0) << check.output;
   }
+}
+
+// More tables than the cache holds and than may wait for a commit: slices are
+// written early, thrown out, and read again.
+TEST(Tables, MoreThanMemoryKeeps) {
+  const std::string path = TestPath("tables.qcow2");
+  constexpr uint64_t kReach = 512 / 8 * 512;  // of one L2 table
+  constexpr uint64_t kTables = 80000;
+  ASSERT_OK(CreateImage({.path = path,
+                         .format = "qcow2",
+                         .size = kTables * kReach,
+                         .options = {{"cluster_size", "512"}}}));
+  ASSERT_OK_AND_ASSIGN(auto image,
+                       Image::Open(path, {.format = "qcow2", .writable = true, .no_flush = true}));
+  auto sector = [](uint64_t i) {
+    std::vector<uint8_t> data(512);
+    std::memcpy(data.data(), &i, sizeof i);
+    return data;
+  };
+  auto place = [](uint64_t i) { return i * kReach + i % 64 * 512; };
+  auto write = [&](uint64_t thread) {
+    for (uint64_t i = thread; i < kTables; i += 2) {
+      EXPECT_OK(image->Write(place(i), sector(i)));
+    }
+  };
+  std::thread other(write, 1);
+  write(0);
+  other.join();
+  std::vector<uint8_t> now(512);
+  for (uint64_t i = 0; i < kTables; ++i) {
+    ASSERT_OK(image->Read(place(i), now));
+    ASSERT_TRUE(now == sector(i)) << i;
+  }
+  ASSERT_OK(image->Close());
+  image.reset();
+  CommandResult check = RunCommand("qemu-img check -f qcow2 " + path);
+  EXPECT_EQ(check.exit, 0) << check.output;
 }
 
 const Kind kKinds[] = {
