@@ -251,9 +251,24 @@ absl::StatusOr<MapExtent> Image::MapOne(uint64_t offset, uint64_t max_length) {
       out.host_offset = e.host_offset;
       out.file = &file_names_[i];
     }
+    if (e.kind == Kind::kData && l.data_has_holes()) RETURN_IF_ERROR(LookForHole(l, &out));
     return out;
   }
   return out;
+}
+
+absl::Status Image::LookForHole(Layer& layer, MapExtent* extent) {
+  ASSIGN_OR_RETURN(uint64_t file, layer.storage().Size());
+  if (*extent->host_offset >= file) {
+    extent->zero = true;
+    return absl::OkStatus();
+  }
+  ASSIGN_OR_RETURN(StorageExtent e, layer.storage().ExtentAt(*extent->host_offset));
+  extent->zero = !e.data;
+  // Past the end of the file it goes on as zeroes, too.
+  const bool to_the_end = !e.data && *extent->host_offset + e.length >= file;
+  if (!to_the_end) extent->length = std::min(extent->length, e.length);
+  return absl::OkStatus();
 }
 
 absl::StatusOr<MapExtent> Image::MapAt(uint64_t offset, uint64_t max_length) {

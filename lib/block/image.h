@@ -67,7 +67,7 @@ struct MapExtent {
   int depth = 0;         // the layer that says it; 0 is the image itself
   bool present = false;  // some layer says it
   bool zero = false;     // reads as zeroes
-  bool data = false;     // has bytes in a file
+  bool data = false;     // has a place in a file for bytes; with `zero`: a hole of it
   bool compressed = false;
   std::optional<uint64_t> host_offset;  // in `file`, where bytes stand as they are
   const std::string* file = nullptr;    // set with host_offset; lives as long as the image
@@ -131,6 +131,7 @@ class Image : public Disk {
   absl::Status AddLayer(std::unique_ptr<Storage> storage, absl::string_view format,
                         const LayerOptions& options);
   absl::StatusOr<MapExtent> MapOne(uint64_t offset, uint64_t max_length);
+  static absl::Status LookForHole(Layer& layer, MapExtent* extent);
   absl::Status CheckOpen() const;
 };
 

@@ -219,6 +219,14 @@ TEST(Map, EqualsQemus) {
   EXPECT_EQ(OurMap(*image), RunCommand("qemu-img map --output=json " + path).output);
 }
 
+TEST(Map, PreallocatedHoles) {
+  const std::string path = TestPath("map_prealloc.qcow2");
+  Qemu("qemu-img create -q -f qcow2 -o preallocation=metadata " + path + " 9M");
+  Qemu("qemu-io -f qcow2 -c 'write -q -P 2 2M 64k' -c 'write -q -P 2 3M 1M' " + path);
+  ASSERT_OK_AND_ASSIGN(auto image, Image::Open(path, {}));
+  EXPECT_EQ(OurMap(*image), RunCommand("qemu-img map --output=json " + path).output);
+}
+
 TEST(Map, RawHoles) {
   const std::string path = TestPath("holes.raw");
   Qemu("truncate -s 4M " + path + " && qemu-io -f raw -c 'write -q -P 1 1M 64k' " + path);

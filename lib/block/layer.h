@@ -133,6 +133,10 @@ class Layer {
   // The run at `offset` < size(), no longer than `max_length`.
   virtual absl::StatusOr<LayerExtent> ExtentAt(uint64_t offset, uint64_t max_length) = 0;
 
+  // Data may be holes of the file, as preallocation leaves them: worth asking the
+  // storage before reading.
+  virtual bool data_has_holes() { return false; }
+
   // `cluster` is cluster_size() bytes. The packed form, or nothing where that
   // would not be smaller than the cluster. Unimplemented in formats without.
   virtual absl::StatusOr<std::optional<std::vector<uint8_t>>> Compress(

@@ -282,6 +282,32 @@ absl::Status Qcow2Layer::Close() {
   return refcounts_->TrimFile();
 }
 
+bool Qcow2Layer::data_has_holes() {
+  MutexLock lock(&holes_mu_);
+  // Not to know costs time when reading, nothing else.
+  if (!has_holes_.has_value()) has_holes_ = LooksPreallocated().value_or(false);
+  return *has_holes_;
+}
+
+// As qemu decides it, so that both map the same: more clusters are in use than
+// the file has space for.
+absl::StatusOr<bool> Qcow2Layer::LooksPreallocated() {
+  ASSIGN_OR_RETURN(uint64_t length, storage_->Size());
+  ASSIGN_OR_RETURN(uint64_t allocated, storage_->AllocatedBytes());
+  const uint64_t real = allocated / cluster_size_;
+  const uint64_t threshold = std::max(real * 10 / 9, real + 2);
+  const uint64_t clusters = DivRoundUp(length, cluster_size_);
+  if (clusters < threshold) return false;
+  if (refcounts_ != nullptr) {
+    ASSIGN_OR_RETURN(uint64_t used, refcounts_->CountUsed(clusters, threshold));
+    return used >= threshold;
+  }
+  std::unique_ptr<Refcounts> refcounts = NewRefcounts();
+  RETURN_IF_ERROR(refcounts->Load());
+  ASSIGN_OR_RETURN(uint64_t used, refcounts->CountUsed(clusters, threshold));
+  return used >= threshold;
+}
+
 absl::Status Qcow2Layer::GrowL1(uint64_t entries) {
   if (entries * 8 > kMaxL1Bytes) {
     return absl::OutOfRangeError(absl::StrCat(

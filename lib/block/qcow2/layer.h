@@ -4,6 +4,7 @@
 #define LIB_BLOCK_QCOW2_LAYER_H_
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -27,6 +28,7 @@ class Qcow2Layer final : public ClusterLayer {
   absl::StatusOr<CheckResult> Check(CheckRepair repair) override;
   absl::Status Describe(ImageInfo* info) override;
   absl::Status Close() override;
+  bool data_has_holes() override;
   std::string backing_file() const override { return header_.backing_file; }
   std::string backing_format() const override { return header_.backing_format; }
 
@@ -60,9 +62,13 @@ class Qcow2Layer final : public ClusterLayer {
   absl::Status FoundCorrupt(const absl::Status& what);
   std::unique_ptr<Refcounts> NewRefcounts();
 
+  absl::StatusOr<bool> LooksPreallocated();
+
   Header header_;
   MetadataMap metadata_;
   std::unique_ptr<Refcounts> refcounts_;
+  Mutex holes_mu_;
+  std::optional<bool> has_holes_ ABSL_GUARDED_BY(holes_mu_);
   Mutex corrupt_mu_;
   bool marked_corrupt_ ABSL_GUARDED_BY(corrupt_mu_) = false;
 };

@@ -370,6 +370,22 @@ absl::Status Refcounts::Lower(const std::vector<std::pair<uint64_t, uint64_t>>& 
   return result;
 }
 
+absl::StatusOr<uint64_t> Refcounts::CountUsed(uint64_t clusters, uint64_t enough) {
+  MutexLock lock(&mu_);
+  uint64_t used = 0;
+  for (uint64_t c = 0; c < clusters && used < enough;) {
+    const uint64_t end = std::min((c / block_entries() + 1) * block_entries(), clusters);
+    // Behind the table's reach nothing is in use.
+    if (c / block_entries() >= table_.size()) break;
+    ASSIGN_OR_RETURN(Block * block, GetBlock(c / block_entries()));
+    for (; block != nullptr && c < end; ++c) {
+      used += GetCount(block->bytes, order_, c % block_entries()) != 0;
+    }
+    c = end;
+  }
+  return used;
+}
+
 absl::Status Refcounts::WriteBlocks() {
   std::vector<uint64_t> order(dirty_blocks_.begin(), dirty_blocks_.end());
   std::sort(order.begin(), order.end());

@@ -66,6 +66,9 @@ class Refcounts {
   absl::Status Lower(const std::vector<std::pair<uint64_t, uint64_t>>& ranges)
       ABSL_LOCKS_EXCLUDED(mu_);
 
+  // Clusters of the first `clusters` that are in use, counted up to `enough`.
+  absl::StatusOr<uint64_t> CountUsed(uint64_t clusters, uint64_t enough) ABSL_LOCKS_EXCLUDED(mu_);
+
   // Writes what changed. The caller flushes.
   absl::Status Write(bool sync) ABSL_LOCKS_EXCLUDED(mu_);
 
