@@ -13,6 +13,8 @@ QEMU_IMG = "/usr/bin/qemu-img"
 QEMU_IO = "/usr/bin/qemu-io"
 K = 1024
 M = 1024 * K
+# How many times slower than an optimised build the programs are; see .bazelrc.
+SLOWNESS = int(os.environ.get("ATOLL_TEST_SLOWNESS", "1"))
 
 
 class Result:
@@ -25,7 +27,8 @@ class Result:
 
 def run(*argv, timeout=120):
     p = subprocess.run([str(a) for a in argv], stdin=subprocess.DEVNULL, capture_output=True,
-                       timeout=timeout, env={"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"})
+                       timeout=timeout * SLOWNESS,
+                       env={"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"})
     return Result(p.returncode, p.stdout.decode("utf-8", "replace"),
                   p.stderr.decode("utf-8", "replace"))
 

@@ -21,6 +21,8 @@ import sys
 import tempfile
 
 IMG = os.path.abspath("cmd/img/img")
+# How many times slower than an optimised build the programs are; see .bazelrc.
+SLOWNESS = int(os.environ.get("ATOLL_TEST_SLOWNESS", "1"))
 
 
 def parse(path):
@@ -55,9 +57,9 @@ def run(path):
             os.symlink(IMG, os.path.join(bin_folder, name))
         env = {"PATH": f"{bin_folder}:/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
         for command, expected in parse(path):
-            p = subprocess.run(["/bin/bash", "-c", command], cwd=work, env=env, timeout=60,
-                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                               stderr=subprocess.STDOUT)
+            p = subprocess.run(["/bin/bash", "-c", command], cwd=work, env=env,
+                               timeout=60 * SLOWNESS, stdin=subprocess.DEVNULL,
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
             got = p.stdout.decode("utf-8", "replace").splitlines()
             while got and got[-1] == "":
                 got.pop()

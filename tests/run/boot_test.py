@@ -22,6 +22,8 @@ import unittest
 RUN, IMG, QEMU_IMG, VMLINUZ, INITRD = (os.path.abspath(p) for p in sys.argv[1:6])
 ROOT = os.path.join(os.path.dirname(INITRD), "root.raw")
 PROMPT = "guest# "
+# How many times slower than an optimised build the programs are; see .bazelrc.
+SLOWNESS = int(os.environ.get("ATOLL_TEST_SLOWNESS", "1"))
 
 
 class Console:
@@ -48,7 +50,7 @@ class Console:
         return bool(data)
 
     def expect(self, words, seconds=300):
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + seconds * SLOWNESS
         while True:
             at = self.text.find(words, self.seen)
             if at >= 0:
@@ -56,7 +58,8 @@ class Console:
                 self.seen = at + len(words)
                 return out
             if time.monotonic() > deadline:
-                raise AssertionError("no %r in %d s:\n%s" % (words, seconds, self.text[-3000:]))
+                raise AssertionError("no %r in %d s:\n%s" %
+                                     (words, seconds * SLOWNESS, self.text[-3000:]))
             if not self.pump(1):
                 raise AssertionError("ended before %r:\n%s" % (words, self.text[-3000:]))
 
@@ -69,7 +72,7 @@ class Console:
         return self.expect(PROMPT, seconds).replace("\r", "")
 
     def wait(self, seconds=120):
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + seconds * SLOWNESS
         while self.pump(1):
             if time.monotonic() > deadline:
                 self.kill()

@@ -13,6 +13,8 @@ import tempfile
 import unittest
 
 RUN, IMG, VMLINUZ = (os.path.abspath(p) for p in sys.argv[1:4])
+# How many times slower than an optimised build the programs are; see .bazelrc.
+SLOWNESS = int(os.environ.get("ATOLL_TEST_SLOWNESS", "1"))
 
 
 class Errors(unittest.TestCase):
@@ -26,7 +28,7 @@ class Errors(unittest.TestCase):
 
     def run_tool(self, *args):
         return subprocess.run([RUN, *args], stdin=subprocess.DEVNULL, capture_output=True,
-                              text=True, errors="replace", timeout=60)
+                              text=True, errors="replace", timeout=60 * SLOWNESS)
 
     def expect(self, status, words, *args):
         """Ends with `status`, says all `words` on one line of stderr, changes no file."""
@@ -121,13 +123,13 @@ class Errors(unittest.TestCase):
             result = subprocess.run(
                 ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", RUN, "-accel",
                  "kvm,device=" + node, "--check"],
-                capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60)
+                capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60 * SLOWNESS)
             if "setpriv: " in result.stderr:
                 # In a sandbox that maps one user only, root without its privileges.
                 result = subprocess.run(
                     ["setpriv", "--bounding-set=-all", "--inh-caps=-all", RUN, "-accel",
                      "kvm,device=" + node, "--check"],
-                    capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60)
+                    capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60 * SLOWNESS)
         else:
             result = self.run_tool("-accel", "kvm,device=node", "--check")
         self.assertEqual(result.returncode, 1, result.stderr)
