@@ -23,14 +23,16 @@ def lint(page):
 
 def helped(text):
     """The options that a --help lists."""
-    options = set()
+    return set().union(*option_lines(text))
+
+
+def option_lines(text):
+    """The names of each option that a --help lists."""
     for line in text.splitlines():
         m = re.match(r"  (-\S.*)", line)
         if m:
             head = re.split(r"\s{2,}", m.group(1))[0]
-            for word in head.split(", "):
-                options.add(re.split(r"[ =]", word)[0])
-    return options
+            yield {re.split(r"[ =]", word)[0] for word in head.split(", ")}
 
 
 def flags(words):
@@ -51,6 +53,7 @@ class Page:
     def __init__(self, path):
         self.lists = {"": set()}     # by .Ss: what its .It lines name
         self.synopsis = {"": set()}  # by command
+        self.named_in_synopsis = set()
         self.examples = []
         section = sub = command = ""
         for line in open(path):
@@ -69,6 +72,7 @@ class Page:
                 command = macros[macros.index("Cm") + 1]
                 self.synopsis.setdefault(command, set())
             elif section == "SYNOPSIS":
+                self.named_in_synopsis |= flags(macros)
                 for flag in flags(macros):
                     single = flag[1:]
                     # ".Op Fl qU" are two; "-output" is one.
@@ -95,9 +99,17 @@ def run_help(tool, *command):
 def check_options(page, tool):
     text = run_help(tool)
     commands = re.findall(r"^  ([a-z]\S*)  ", text.partition("Commands:\n")[2], re.M)
-    errors = compare("options", page.lists[""], helped(text))
     if not commands:
+        # One command: its options stand in groups.
+        options = helped(text)
+        errors = compare("options", set().union(*page.lists.values()), options)
+        named = page.named_in_synopsis
+        errors += [f"SYNOPSIS has {o}, --help has not" for o in sorted(named - options)]
+        for names in option_lines(text):
+            if not names & named:
+                errors.append(f"not in SYNOPSIS: {' '.join(sorted(names))}")
         return errors
+    errors = compare("options", page.lists[""], helped(text))
     for c in commands:
         if c not in page.lists:
             errors.append(f"{c}: no .Ss in the page")
@@ -107,13 +119,9 @@ def check_options(page, tool):
         # A second name of an option need not be in the synopsis.
         names = {o for o in page.synopsis.get(c, set())}
         errors += [f"{c}: SYNOPSIS has {o}, --help has not" for o in sorted(names - options)]
-        for line in run_help(tool, c).splitlines():
-            m = re.match(r"  (-\S.*)", line)
-            if m:
-                alternatives = {re.split(r"[ =]", w)[0]
-                                for w in re.split(r"\s{2,}", m.group(1))[0].split(", ")}
-                if not alternatives & names:
-                    errors.append(f"{c}: not in SYNOPSIS: {' '.join(sorted(alternatives))}")
+        for alternatives in option_lines(run_help(tool, c)):
+            if not alternatives & names:
+                errors.append(f"{c}: not in SYNOPSIS: {' '.join(sorted(alternatives))}")
     for sub in page.lists:
         if sub and page.lists[sub] and sub not in commands:
             errors.append(f"{sub}: in the page, but no command")
