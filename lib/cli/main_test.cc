@@ -82,7 +82,8 @@ TEST(ToolMain, FailureIsOneUsageIsTwo) {
   EXPECT_EQ(o.err, "img: expecting FILE\nTry 'img create --help' for more information\n");
   o = Call({"img", "craete", "a"});
   EXPECT_EQ(o.code, 2);
-  EXPECT_TRUE(absl::StrContains(o.err, "Command not found: craete: did you mean 'create'? (valid: create)"))
+  EXPECT_TRUE(
+      absl::StrContains(o.err, "Command not found: craete: did you mean 'create'? (valid: create)"))
       << o.err;
   EXPECT_EQ(Call({"img"}).code, 2);
 }
