@@ -24,6 +24,23 @@ bool CheckSegment(SoftVcpu& c, uint8_t seg, uint64_t offset, unsigned size, bool
   return true;
 }
 
+Step ModifySlow(SoftVcpu& c, uint64_t linear, unsigned size, bool stack, ChangeFunction change,
+                void* context) {
+  bool faulted = false;
+  uint8_t* p = c.mmu.RmwPointer(linear, size, c.rights(), stack, &faulted);
+  if (p != nullptr) {
+    change(context, p);
+    c.mmu.Stored(p);
+    return AfterSlowStore(c, true);
+  }
+  if (faulted || !c.mmu.Probe(linear, size, Access::kWrite, c.rights(), stack)) return Step::kFault;
+  MutexLock lock(&c.vm.split_lock());
+  alignas(16) uint8_t copy[16];
+  if (!c.mmu.ReadSlow(linear, copy, size, c.rights(), stack)) return Step::kFault;
+  change(context, copy);
+  return AfterSlowStore(c, c.mmu.WriteSlow(linear, copy, size, c.rights(), stack));
+}
+
 bool LoadBytes(SoftVcpu& c, const Insn& in, void* to, unsigned size) {
   uint64_t linear;
   return SegmentLinear(c, in.seg, EffectiveOffset(c, in), size, false, &linear) &&

@@ -238,35 +238,23 @@ Step StoreBytes(SoftVcpu& c, const Insn& in, const void* from, unsigned size);
 // registers and flags: nothing faults after it was called. For p in guest
 // memory it runs there (LOCKed forms use a locked host instruction), for MMIO
 // and page-crossing operands on a copy under the VM's split lock.
-template <typename T, typename Change>
-[[gnu::noinline]] Step ModifySlow(SoftVcpu& c, uint64_t linear, bool stack, Change change) {
-  bool faulted = false;
-  uint8_t* p = c.mmu.RmwPointer(linear, sizeof(T), c.rights(), stack, &faulted);
-  if (p != nullptr) {
-    change(p);
-    c.mmu.Stored(p);
-    return AfterSlowStore(c, true);
-  }
-  if (faulted || !c.mmu.Probe(linear, sizeof(T), Access::kWrite, c.rights(), stack))
-    return Step::kFault;
-  MutexLock lock(&c.vm.split_lock());
-  alignas(16) uint8_t copy[sizeof(T)];
-  if (!c.mmu.ReadSlow(linear, copy, sizeof(T), c.rights(), stack)) return Step::kFault;
-  change(copy);
-  return AfterSlowStore(c, c.mmu.WriteSlow(linear, copy, sizeof(T), c.rights(), stack));
-}
+using ChangeFunction = void (*)(void* context, uint8_t* p);
+Step ModifySlow(SoftVcpu& c, uint64_t linear, unsigned size, bool stack, ChangeFunction change,
+                void* context);
 
-template <typename T, typename Change>
-inline Step ModifyLinear(SoftVcpu& c, uint64_t linear, bool stack, Change change) {
+template <typename T, typename F>
+inline Step ModifyLinear(SoftVcpu& c, uint64_t linear, bool stack, F change) {
   if (uint8_t* p = c.mmu.FastWrite<T>(linear, c.user())) [[likely]] {
     change(p);
     return Step::kNext;
   }
-  return ModifySlow<T>(c, linear, stack, change);
+  return ModifySlow(
+      c, linear, sizeof(T), stack,
+      [](void* context, uint8_t* p) { (*static_cast<F*>(context))(p); }, &change);
 }
 
-template <typename T, Mem M, typename Change>
-inline Step Modify(SoftVcpu& c, const Insn& in, Change change) {
+template <typename T, Mem M, typename F>
+inline Step Modify(SoftVcpu& c, const Insn& in, F change) {
   uint64_t linear;
   if (!OperandLinear<M>(c, in, sizeof(T), true, &linear)) return Step::kFault;
   return ModifyLinear<T>(c, linear, in.seg == kSs, change);

@@ -46,17 +46,16 @@ class Mmu {
   template <typename T>
   uint8_t* FastRead(uint64_t linear, bool user) {
     TlbEntry& e = tlb_[user ? kUserTable : data_table_][(linear >> kPageShift) & (kTlbSize - 1)];
-    // An access that crosses the page gives another page's tag: no match.
-    if (((linear + sizeof(T) - 1) & ~(kPageSize - 1)) != e.read_tag ||
-        (linear & ~(kPageSize - 1)) != e.read_tag) [[unlikely]]
+    // An access that crosses the page compares the next page's tag, which never
+    // stands in this page's slot.
+    if (((linear + sizeof(T) - 1) & ~(kPageSize - 1)) != e.read_tag) [[unlikely]]
       return nullptr;
     return reinterpret_cast<uint8_t*>(linear + e.addend);
   }
   template <typename T>
   uint8_t* FastWrite(uint64_t linear, bool user) {
     TlbEntry& e = tlb_[user ? kUserTable : data_table_][(linear >> kPageShift) & (kTlbSize - 1)];
-    if (((linear + sizeof(T) - 1) & ~(kPageSize - 1)) != e.write_tag ||
-        (linear & ~(kPageSize - 1)) != e.write_tag) [[unlikely]]
+    if (((linear + sizeof(T) - 1) & ~(kPageSize - 1)) != e.write_tag) [[unlikely]]
       return nullptr;
     return reinterpret_cast<uint8_t*>(linear + e.addend);
   }
@@ -65,8 +64,7 @@ class Mmu {
   template <typename T>
   uint8_t* FastReadImplicit(uint64_t linear) {
     TlbEntry& e = tlb_[kKernelTable][(linear >> kPageShift) & (kTlbSize - 1)];
-    if (((linear + sizeof(T) - 1) & ~(kPageSize - 1)) != e.read_tag ||
-        (linear & ~(kPageSize - 1)) != e.read_tag) [[unlikely]]
+    if (((linear + sizeof(T) - 1) & ~(kPageSize - 1)) != e.read_tag) [[unlikely]]
       return nullptr;
     return reinterpret_cast<uint8_t*>(linear + e.addend);
   }
@@ -74,8 +72,7 @@ class Mmu {
   template <typename T>
   uint8_t* FastWriteImplicit(uint64_t linear) {
     TlbEntry& e = tlb_[kKernelTable][(linear >> kPageShift) & (kTlbSize - 1)];
-    if (((linear + sizeof(T) - 1) & ~(kPageSize - 1)) != e.write_tag ||
-        (linear & ~(kPageSize - 1)) != e.write_tag) [[unlikely]]
+    if (((linear + sizeof(T) - 1) & ~(kPageSize - 1)) != e.write_tag) [[unlikely]]
       return nullptr;
     return reinterpret_cast<uint8_t*>(linear + e.addend);
   }
