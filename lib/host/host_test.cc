@@ -15,7 +15,6 @@
 #include "lib/host/event_loop.h"
 #include "lib/host/file.h"
 #include "lib/host/signals.h"
-#include "lib/host/worker_pool.h"
 
 namespace atl::host {
 namespace {
@@ -52,35 +51,6 @@ TEST(SignalWatch, TurnsSignalsIntoCallsAndRestoresTheMask) {
   EXPECT_THAT(seen, testing::UnorderedElementsAre(SIGTERM, SIGWINCH));
   pthread_sigmask(SIG_BLOCK, nullptr, &after);
   EXPECT_FALSE(sigismember(&after, SIGTERM));
-}
-
-TEST(WorkerPool, DoesAllWorkEvenWhatWorkPosts) {
-  std::atomic<int> done = 0;
-  {
-    WorkerPool pool("test", 3);
-    for (int i = 0; i < 200; ++i) {
-      pool.Post([&] {
-        ++done;
-        pool.Post([&] { ++done; });
-      });
-    }
-  }
-  EXPECT_EQ(done, 400);
-}
-
-TEST(WorkerPool, RunsWorkAtTheSameTime) {
-  // Each waits for the other: with one thread this would never end.
-  WorkerPool pool("test", 2);
-  std::atomic<int> here = 0;
-  ASSERT_OK_AND_ASSIGN(auto loop, EventLoop::Create());
-  for (int i = 0; i < 2; ++i) {
-    pool.Post([&] {
-      if (++here == 2) loop->Quit();
-      while (here < 2) sched_yield();
-    });
-  }
-  loop->Run();
-  EXPECT_EQ(here, 2);
 }
 
 TEST(File, ReadsWithinBounds) {
