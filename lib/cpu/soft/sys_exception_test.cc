@@ -24,7 +24,7 @@ uint64_t Flat(uint8_t access, uint8_t flags) {
 
 class DeliveryTest : public ::testing::Test {
  protected:
-  static constexpr uint64_t kGdtBig = 0x5000, kLdtAt = 0x6000, kTss = Guest::kTss, kTss2 = 0x3400;
+  static constexpr uint64_t kGdtBig = 0x5000, kTss = Guest::kTss, kTss2 = 0x3400;
   static constexpr uint16_t kUserCode64 = 0x30 | 3, kUserData = 0x38 | 3, kUserCode32 = 0x40 | 3;
 
   CpuState& s() { return guest_.cpu().s; }
