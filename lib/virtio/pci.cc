@@ -153,7 +153,7 @@ class VirtioPci : public pci::PciDevice, private Transport {
         device_(std::move(device)),
         options_(std::move(options)),
         legacy_(legacy) {
-    for (uint16_t size : device_->queue_sizes()) queues_.push_back({.max_size = size});
+    for (uint16_t size : device_->queue_sizes()) queues_.emplace_back().max_size = size;
     AddStructure(kCommonCap, kCommonOffset, 0x38, 0);
     AddStructure(kIsrCap, kIsrOffset, 1, 0);
     if (device_->config_bytes() != 0) {
