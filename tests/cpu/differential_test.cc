@@ -8,13 +8,16 @@
 #include <Zydis/Zydis.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/match.h"
@@ -161,12 +164,29 @@ class DifferentialTest : public testing::Test {
     auto soft = CreateSoftExecutor();
     ASSERT_TRUE(soft.ok()) << soft.status();
     soft_ = *std::move(soft);
+    auto foreign = ForeignMappings();
+    ASSERT_TRUE(foreign.ok()) << foreign.status();
+    foreign_ = *std::move(foreign);
     generator_ = std::make_unique<Generator>(options.seed, Admit);
   }
 
+  bool IsForeign(uint64_t address) const {
+    const auto after = std::upper_bound(
+        foreign_.begin(), foreign_.end(), address,
+        [](uint64_t a, const std::pair<uint64_t, uint64_t>& range) { return a < range.first; });
+    return after != foreign_.begin() && address < std::prev(after)->second;
+  }
+
+  // What differs; expected_ and got_ are set.
   std::string RunBoth(const Case& c) {
-    native_->Run(c, &expected_);
     soft_->Run(c, &got_);
+    if (got_.vector == 14 && IsForeign(got_.address)) {
+      // Nothing lies there in the guest, but here something does, which the case
+      // might overwrite.
+      expected_ = got_;
+      return "";
+    }
+    native_->Run(c, &expected_);
     cases_++;
     return Difference(c, expected_, got_, ToleranceOf(*generator_, c));
   }
@@ -216,6 +236,7 @@ class DifferentialTest : public testing::Test {
 
   std::unique_ptr<Executor> native_, soft_;
   std::unique_ptr<Generator> generator_;
+  Ranges foreign_;
   Outcome expected_, got_;
   std::map<std::string, unsigned> failures_;
   uint64_t cases_ = 0;

@@ -10,8 +10,11 @@
 
 #include <cerrno>
 #include <cstdint>
+#include <cstdio>
 #include <cstring>
+#include <fstream>
 #include <memory>
+#include <string>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -180,6 +183,26 @@ uint64_t NativeFsBase() {
   uint64_t base = 0;
   syscall(SYS_arch_prctl, ARCH_GET_FS, &base);
   return base;
+}
+
+absl::StatusOr<Ranges> ForeignMappings() {
+  std::ifstream maps("/proc/self/maps");
+  Ranges ranges;
+  for (std::string line; std::getline(maps, line);) {
+    unsigned long begin, end;
+    if (sscanf(line.c_str(), "%lx-%lx ", &begin, &end) != 2)
+      return absl::InternalError("/proc/self/maps: " + line);
+    if ((begin >= kCodeAt && end <= kCodeAt + kCodeBytes) ||
+        (begin >= kDataAt && end <= kDataAt + kDataBytes))
+      continue;
+    if (!ranges.empty() && ranges.back().second == begin) {
+      ranges.back().second = end;
+    } else {
+      ranges.emplace_back(begin, end);
+    }
+  }
+  if (ranges.empty()) return absl::InternalError("/proc/self/maps cannot be read");
+  return ranges;
 }
 
 }  // namespace atl::cpu::test

@@ -4,7 +4,10 @@
 #ifndef TESTS_CPU_NATIVE_EXECUTOR_H_
 #define TESTS_CPU_NATIVE_EXECUTOR_H_
 
+#include <cstdint>
 #include <memory>
+#include <utility>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "tests/cpu/machine_state.h"
@@ -16,6 +19,11 @@ absl::StatusOr<std::unique_ptr<Executor>> CreateNativeExecutor();
 
 // The base of FS while native code runs: the C library's, which no case may change.
 uint64_t NativeFsBase();
+
+// Ranges of addresses that belong to this process and not to the cases, ordered:
+// a sanitizer's shadow begins at 2 GiB. What a case does there cannot be compared.
+using Ranges = std::vector<std::pair<uint64_t, uint64_t>>;
+absl::StatusOr<Ranges> ForeignMappings();
 
 }  // namespace atl::cpu::test
 
