@@ -258,7 +258,7 @@ constexpr Option kOptions[] = {
 }  // namespace
 
 const cli::Command kRunCommand = {
-    .name = "",
+    .name = "run",
     .operands = "",
     .summary = "run a virtual machine",
     .options = kOptions,

@@ -194,6 +194,19 @@ class Errors(unittest.TestCase):
         self.assertFalse(verdict["usable"])
         self.assertEqual([f["usable"] for f in verdict["files"]], [True, False])
 
+    def test_completion_completes_run(self):
+        script = self.run_tool("--completion", "bash").stdout
+        # As an interactive bash would ask for the words behind "run -hd".
+        ask = script + """
+            COMP_WORDS=(run -hd) COMP_CWORD=1 COMP_LINE="run -hd" COMP_POINT=7
+            read -r _ function _ < <(complete -p run | sed 's/.*-F //; s/^/x /')
+            "$function" run -hd run
+            printf '%s\\n' "${COMPREPLY[@]}"
+        """
+        result = subprocess.run(["bash", "-c", ask], capture_output=True, text=True, timeout=60)
+        self.assertEqual({w.strip() for w in result.stdout.split()},
+                         {"-hda", "-hdb", "-hdc", "-hdd"}, result.stderr)
+
     def test_dry_run_opens_nothing(self):
         result = self.run_tool("--dry-run", "--json", "-m", "512", "-hda", "nodisk")
         self.assertEqual(result.returncode, 0, result.stderr)
