@@ -109,13 +109,32 @@ void Machine::RequestEnd(End end) {
 }
 
 void Machine::AtStandstill(std::function<void()> work) {
+  {
+    MutexLock lock(&work_mu_);
+    work_.push_back(std::move(work));
+  }
   threads_->PauseSoon();
-  loop_.Post([this, work = std::move(work)] {
+  loop_.Post([this] { DoWork(); });
+}
+
+// One access of the guest can ask for several changes: it goes on when all are
+// made, not after the first.
+void Machine::DoWork() {
+  for (;;) {
+    std::vector<std::function<void()>> work;
+    {
+      MutexLock lock(&work_mu_);
+      work.swap(work_);
+    }
+    if (work.empty()) return;
     threads_->Pause();
-    work();
-    MutexLock lock(&end_mu_);
+    for (const std::function<void()>& w : work) w();
+    MutexLock lock(&work_mu_);
+    if (!work_.empty()) continue;
+    MutexLock end_lock(&end_mu_);
     if (!end_) threads_->Resume();
-  });
+    return;
+  }
 }
 
 void Machine::ResetAndReload() {

@@ -85,6 +85,7 @@ class Machine final : public dev::SystemControl {
   // Runs `work` on the loop thread while all vCPUs stand still. From any thread;
   // a vCPU's own next instruction comes after it.
   void AtStandstill(std::function<void()> work);
+  void DoWork();
   absl::Status LoadGuest();
   void ResetAndReload();
   void OnVcpuEnd(unsigned vcpu, const cpu::Exit& exit);
@@ -102,6 +103,8 @@ class Machine final : public dev::SystemControl {
   std::vector<std::unique_ptr<MachineVcpuSignals>> signals_;
   std::unique_ptr<VcpuThreads> threads_;
 
+  Mutex work_mu_;
+  std::vector<std::function<void()>> work_ ABSL_GUARDED_BY(work_mu_);
   Mutex end_mu_;
   std::optional<End> end_ ABSL_GUARDED_BY(end_mu_);  // the first reason counts
 };

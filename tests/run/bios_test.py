@@ -37,6 +37,8 @@ class Bios(unittest.TestCase):
         self.dir.cleanup()
 
     def boot(self, *disk):
+        if os.path.exists("log"):
+            os.unlink("log")
         result = subprocess.run(
             [RUN, "-accel", "soft", "-m", "64", "-nographic", "-no-reboot", "-serial", "null",
              "-bios", BIOS, "-debugcon", "file:log", "-device", "isa-debug-exit", "--timeout",
@@ -59,8 +61,11 @@ class Bios(unittest.TestCase):
         self.boot("-drive", "file=disk.qcow2,if=virtio")
 
     def test_two_cpus(self):
-        log = self.boot("-smp", "2", "-hda", "disk.qcow2")
-        self.assertIn("Found 2 cpu(s)", log)
+        # Often: shadowing the BIOS stops both CPUs, and one access of the guest
+        # asks for it several times.
+        for _ in range(20):
+            log = self.boot("-smp", "2", "-hda", "disk.qcow2")
+            self.assertIn("Found 2 cpu(s)", log)
 
 
 if __name__ == "__main__":
