@@ -28,6 +28,7 @@
 #include "lib/pci/piix.h"
 #include "lib/pci/pirq.h"
 #include "lib/pci/resources.h"
+#include "lib/ui/screen.h"
 #include "lib/virtio/blk.h"
 #include "lib/virtio/pci.h"
 #include "lib/vm/console.h"
@@ -57,6 +58,28 @@ constexpr unsigned kHostBridgeSlot = 0;
 constexpr unsigned kPiixSlot = 1;
 constexpr unsigned kFirstFreeSlot = 4;
 
+// The keyboard and the mouse behind the keyboard controller, for any thread.
+class Ps2Input final : public ui::Input {
+ public:
+  void Connect(dev::I8042& controller, DeviceLock& lock) {
+    controller_ = &controller;
+    lock_ = &lock;
+  }
+  void Key(uint8_t code, bool down) override {
+    lock_->Run([&] { controller_->Key(code, down); });
+  }
+  void Move(int dx, int dy, int wheel, uint8_t buttons) override {
+    lock_->Run([&] { controller_->MoveMouse(dx, dy, wheel, buttons); });
+  }
+  uint8_t leds() override {
+    return lock_->Run([&] { return controller_->leds(); });
+  }
+
+ private:
+  dev::I8042* controller_ = nullptr;
+  DeviceLock* lock_ = nullptr;
+};
+
 class PcBoard final : public Board {
  public:
   explicit PcBoard(const BoardContext& context)
@@ -74,6 +97,8 @@ class PcBoard final : public Board {
   dev::Bus& bus() override { return bus_; }
   dev::IrqChips& irqs() override { return irqs_; }
   dev::FwCfg& fw_cfg() override { return fw_cfg_; }
+  ui::Screen* screen() override { return nullptr; }
+  ui::Input& input() override { return input_; }
   void SetBios(std::span<uint8_t> image) override { shadow_.SetBios(image); }
 
   absl::Status Start() override {
@@ -176,6 +201,7 @@ class PcBoard final : public Board {
   std::vector<Part> parts_;
   std::vector<std::unique_ptr<ConsolePump>> pumps_;
   dev::AcpiPm* pm_ = nullptr;
+  Ps2Input input_;
   bool started_ = false;
 };
 
@@ -234,6 +260,7 @@ absl::Status PcBoard::BuildTimers() {
 absl::Status PcBoard::BuildKeyboard() {
   DeviceLock& lock = NewLock();
   dev::I8042& controller = New<dev::I8042>(lock, NewIrq(1), NewIrq(12), *context_.control);
+  input_.Connect(controller, lock);
   RETURN_IF_ERROR(Ports(lock, controller, dev::I8042::kData, 0x60, 1));
   RETURN_IF_ERROR(Ports(lock, controller, dev::I8042::kCommand, 0x64, 1));
   return Ports(lock, controller, dev::I8042::kPortA, 0x92, 1);

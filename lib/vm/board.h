@@ -16,6 +16,7 @@
 #include "lib/dev/system_control.h"
 #include "lib/host/event_loop.h"
 #include "lib/mem/guest_memory.h"
+#include "lib/ui/screen.h"
 #include "lib/vm/clock.h"
 #include "lib/vm/config.h"
 
@@ -45,6 +46,12 @@ class Board {
   virtual dev::Bus& bus() = 0;
   virtual dev::IrqChips& irqs() = 0;
   virtual dev::FwCfg& fw_cfg() = 0;
+
+  // What the guest shows; null with -vga none. Any thread, as long as the board
+  // lives.
+  virtual ui::Screen* screen() = 0;
+  // The keyboard and the mouse.
+  virtual ui::Input& input() = 0;
 
   // The BIOS image whose last 128 KiB show below 1 MiB while they are not
   // shadowed. The bytes outlive the board. Before the first Reset().

@@ -22,6 +22,7 @@
 #include "lib/dev/system_control.h"
 #include "lib/host/event_loop.h"
 #include "lib/mem/guest_memory.h"
+#include "lib/ui/screen.h"
 #include "lib/vm/accel.h"
 #include "lib/vm/board.h"
 #include "lib/vm/clock.h"
@@ -69,6 +70,10 @@ class Machine final : public dev::SystemControl {
 
   // From any thread: end soon.
   void RequestEnd(End end);
+
+  // See board.h; while the machine lives.
+  ui::Screen* screen() { return board_->screen(); }
+  ui::Input& input() { return board_->input(); }
 
   uint64_t instructions() const;  // retired by all vCPUs, where counted
 
