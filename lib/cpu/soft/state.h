@@ -5,6 +5,7 @@
 #ifndef LIB_CPU_SOFT_STATE_H_
 #define LIB_CPU_SOFT_STATE_H_
 
+#include <cstddef>
 #include <cstdint>
 
 #include "lib/cpu/regs.h"
@@ -68,13 +69,19 @@ struct SegmentState {
   bool flat_write = false;
 };
 
-// x87, MXCSR and XMM as FXSAVE64 lays them out (vol. 1, 10.5.1), so that the
-// host's own FXSAVE and FXRSTOR move them. x87 tags are the abridged form.
+// x87, MXCSR, XMM and YMM as XSAVE64 lays them out (vol. 1, 13.4), so that the
+// host's own FXSAVE and FXRSTOR move `image` and its XSAVE and XRSTOR the whole.
+// x87 tags are the abridged form.
 struct alignas(64) FpuState {
   uint8_t image[512];
+  uint8_t xsave_header[64];  // the interpreter neither reads nor writes it
+  // Bits 128 to 255 of YMM0 to YMM15: 416 bytes behind the register's XMM.
+  alignas(16) uint8_t ymm_high[16][16];
   static constexpr unsigned kFcw = 0, kFsw = 2, kFtw = 4, kFop = 6, kFip = 8, kFdp = 16,
                             kMxcsr = 24, kMxcsrMask = 28, kSt = 32, kXmm = 160;
+  static constexpr unsigned kYmmHighFromXmm = 416;
 };
+static_assert(offsetof(FpuState, ymm_high) == FpuState::kXmm + FpuState::kYmmHighFromXmm);
 
 struct alignas(64) CpuState {
   uint64_t gpr[16] = {};

@@ -92,6 +92,7 @@ void ResetState(SoftVcpu& c, bool init) {
   // CD and NW, the x87 and SSE registers, the TSC and most MSRs stay.
   s.cr0 = 0x10 | (old.cr0 & (kCr0Cd | kCr0Nw));
   s.fpu = old.fpu;
+  s.xcr0 = old.xcr0;
   s.star = old.star;
   s.lstar = old.lstar;
   s.cstar = old.cstar;

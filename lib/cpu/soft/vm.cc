@@ -10,8 +10,9 @@
 
 namespace atl::cpu::soft {
 
-SoftVm::SoftVm(GuestMemory& memory)
+SoftVm::SoftVm(GuestMemory& memory, CpuModel model)
     : memory_(memory),
+      model_(model),
       versions_(new std::atomic<uint32_t>[memory.ram_pages()]()),
       watched_(new std::atomic<bool>[memory.ram_pages()]()) {
   memory_.AddListener(this);

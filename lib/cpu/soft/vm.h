@@ -19,6 +19,7 @@
 
 #include "lib/base/mutex.h"
 #include "lib/cpu/backend.h"
+#include "lib/cpu/soft/model.h"
 #include "lib/mem/guest_memory.h"
 
 namespace atl::cpu::soft {
@@ -27,13 +28,15 @@ class SoftVcpu;
 
 class SoftVm final : public Vm, public SlotListener, public WriteWatcher {
  public:
-  explicit SoftVm(GuestMemory& memory);
+  explicit SoftVm(GuestMemory& memory, CpuModel model = CpuModel::kMax);
   ~SoftVm() override;
 
   absl::StatusOr<std::unique_ptr<Vcpu>> CreateVcpu(const VcpuConfig& config) override;
   void SetA20(bool enabled) override;
   void OnSlotsChanged() override;
   void OnWatchedWrite(Gfn page) override;
+
+  CpuModel model() const { return model_; }
 
   // Linear-to-physical addresses are ANDed with this.
   uint64_t a20_mask() const { return a20_mask_.load(std::memory_order_relaxed); }
@@ -63,6 +66,7 @@ class SoftVm final : public Vm, public SlotListener, public WriteWatcher {
 
  private:
   GuestMemory& memory_;
+  const CpuModel model_;
   std::atomic<uint64_t> a20_mask_{~uint64_t{0}};
   std::unique_ptr<std::atomic<uint32_t>[]> versions_;
   // Per RAM page: no vCPU has a fast write entry for it any more.
