@@ -133,6 +133,11 @@ class PcBoard final : public Board {
     return absl::OkStatus();
   }
 
+  void PressPowerButton() override {
+    pm_lock_->Run([this] { pm_->PressPowerButton(); });
+  }
+  std::vector<DriveState> drives() override { return drives_.States(); }
+
   absl::Status Close() override {
     workers_.WaitIdle();
     return drives_.Close();
@@ -202,6 +207,7 @@ class PcBoard final : public Board {
   std::vector<std::unique_ptr<ConsolePump>> pumps_;
   dev::AcpiPm* pm_ = nullptr;
   Ps2Input input_;
+  DeviceLock* pm_lock_ = nullptr;
   bool started_ = false;
 };
 
@@ -336,6 +342,7 @@ absl::Status PcBoard::BuildPci() {
   DeviceLock& pm_lock = NewLock();
   pm_ =
       &New<dev::AcpiPm>(pm_lock, NewIrq(dev::AcpiPm::kSciIrq), pm_lock.clock(), *context_.control);
+  pm_lock_ = &pm_lock;
   bars_.AddDevice(*pm_, pm_lock);
   RETURN_IF_ERROR(
       Ports(pm_lock, *pm_, dev::AcpiPm::kGpe0, dev::AcpiPm::kGpe0Port, 4, {.max_access = 4}));
@@ -348,6 +355,7 @@ absl::Status PcBoard::BuildPci() {
 
 absl::Status PcBoard::BuildDisks() {
   ASSIGN_OR_RETURN(drives_, Drives::Open(*context_.config));
+  drives_.SetErrorHandler(context_.on_disk_error);
 
   // IDE: both channels are there, whether or not drives are.
   DeviceLock& ide_lock = NewLock();
@@ -361,7 +369,7 @@ absl::Status PcBoard::BuildDisks() {
   std::array<ide::DriveOptions, 4> drives;
   for (size_t i = 0; i < drives.size(); ++i) {
     if (drives_.ide[i] == nullptr) continue;
-    drives[i].disk = drives_.ide[i]->image.get();
+    drives[i].disk = drives_.ide[i]->disk.get();
     drives[i].serial = drives_.ide[i]->serial;
   }
   std::unique_ptr<pci::PciDevice> ide_function =
@@ -379,7 +387,7 @@ absl::Status PcBoard::BuildDisks() {
     options.serial = drive->serial;
     AttachFunction(
         lock, virtio::NewVirtioPci(pci_->Wire(pci::DevFn(slot++, 0)), context_.memory,
-                                   virtio::NewBlk(context_.memory, drive->image.get(),
+                                   virtio::NewBlk(context_.memory, drive->disk.get(),
                                                   backgrounds_.back().get(), std::move(options))));
   }
   return absl::OkStatus();

@@ -7,9 +7,11 @@
 #include <functional>
 #include <memory>
 #include <span>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "lib/dev/bus.h"
 #include "lib/dev/fw_cfg.h"
 #include "lib/dev/irq_chips.h"
@@ -19,6 +21,8 @@
 #include "lib/ui/screen.h"
 #include "lib/vm/clock.h"
 #include "lib/vm/config.h"
+#include "lib/vm/control.h"
+#include "lib/vm/media.h"
 
 namespace atl::vm {
 
@@ -33,6 +37,8 @@ struct BoardContext {
   std::function<void(std::function<void()>)> at_standstill;
   // Somebody at the terminal asked for the end (Ctrl-A x).
   std::function<void()> quit;
+  // A device's request to a disk failed. On any thread.
+  std::function<void(absl::string_view device, bool write, absl::string_view error)> on_disk_error;
 };
 
 class Board {
@@ -64,6 +70,12 @@ class Board {
   // What firmware would have done: BARs, interrupt routes. After Reset(), for
   // guests that start without firmware.
   virtual absl::Status AssignResources() = 0;
+
+  // As MachineControl's of the same names.
+  virtual void PressPowerButton() = 0;
+  virtual std::vector<DriveState> drives() = 0;
+  virtual Media* media() { return nullptr; }
+
   // Finishes disk requests under way and flushes the images. After the vCPUs
   // have stopped for good.
   virtual absl::Status Close() = 0;

@@ -62,7 +62,9 @@ struct MachineConfig {
   std::vector<SerialConfig> serials;  // at most 4: COM1 first
   std::optional<DebugExitConfig> debug_exit;
   std::optional<DebugconConfig> debugcon;
-  bool no_reboot = false;  // a reset of the guest ends the machine
+  bool no_reboot = false;    // a reset of the guest ends the machine
+  bool no_shutdown = false;  // where the machine would end, it stands still instead
+  bool start_paused = false;
   bool rtc_local_time = false;
 };
 

@@ -4,20 +4,26 @@
 #define LIB_VM_DRIVES_H_
 
 #include <array>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "lib/block/image.h"
 #include "lib/vm/config.h"
+#include "lib/vm/control.h"
+#include "lib/vm/watched_disk.h"
 
 namespace atl::vm {
 
 struct Drive {
   std::string serial;
+  std::string file;  // as it was named
   std::unique_ptr<block::Image> image;
+  std::unique_ptr<WatchedDisk> disk;  // the image as the device sees it
 };
 
 struct Drives {
@@ -26,6 +32,12 @@ struct Drives {
 
   // Opens every image that `config` names, writable where it may be written.
   static absl::StatusOr<Drives> Open(const MachineConfig& config);
+  // What they are and did, with the names that monitors know them by.
+  std::vector<DriveState> States() const;
+  // Called, on any thread, when a device's request failed.
+  using OnError =
+      std::function<void(absl::string_view device, bool write, absl::string_view error)>;
+  void SetErrorHandler(const OnError& handler);
   // Writes what is pending; the first error, with the rest tried all the same.
   absl::Status Close();
 };

@@ -1,16 +1,49 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lib/vm/machine.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "lib/base/status_macros.h"
+#include "lib/vm/translate.h"
 
 namespace atl::vm {
+namespace {
 
-Machine::Machine(const MachineConfig& config, host::EventLoop& loop,
+constexpr absl::string_view kGuestReset = "guest-reset";
+constexpr uint32_t kTscMsr = 0x10;
+// Counts that may pass between two looks at a counter that stands still.
+constexpr uint64_t kTscSlack = 1'000'000;
+
+// The words of QMP's ShutdownCause.
+absl::string_view ShutdownReason(const End& end) {
+  if (!end.reason.empty()) return end.reason;
+  switch (end.kind) {
+    case EndKind::kPowerOff:
+    case EndKind::kDebugExit:
+      return "guest-shutdown";
+    case EndKind::kReset:
+      return kGuestReset;
+    case EndKind::kCrash:
+      return "guest-panic";
+    case EndKind::kQuit:
+      return end.status > 128 ? "host-signal" : "host-ui";
+    case EndKind::kTimeout:
+      return "host-signal";
+    case EndKind::kError:
+      break;
+  }
+  return "host-error";
+}
+
+}  // namespace
+
+Machine::Machine(const MachineConfig& config, absl::string_view backend, host::EventLoop& loop,
                  std::function<void(const MachineEvent&)> on_event)
     : config_(config),
+      backend_(backend),
       loop_(loop),
       on_event_(std::move(on_event)),
       clock_(loop, config.rtc_local_time) {}
@@ -18,7 +51,8 @@ Machine::Machine(const MachineConfig& config, host::EventLoop& loop,
 absl::StatusOr<std::unique_ptr<Machine>> Machine::Create(
     const MachineConfig& config, const Selection& selection, host::EventLoop& loop,
     std::function<void(const MachineEvent&)> on_event) {
-  std::unique_ptr<Machine> m(new Machine(config, loop, std::move(on_event)));
+  std::unique_ptr<Machine> m(
+      new Machine(config, selection.backend->name, loop, std::move(on_event)));
 
   // 1. Memory, then the files: whatever is missing is found before anything runs.
   ASSIGN_OR_RETURN(m->memory_, GuestMemory::Create(config.ram_bytes));
@@ -38,7 +72,18 @@ absl::StatusOr<std::unique_ptr<Machine>> Machine::Create(
   context.quit = [machine] {
     machine->RequestEnd({EndKind::kQuit, 0, "asked for at the console"});
   };
+  context.on_disk_error = [machine](absl::string_view device, bool write, absl::string_view error) {
+    machine->Emit({.name = "io-error",
+                   .detail = std::string(error),
+                   .device = std::string(device),
+                   .flag = write});
+  };
   ASSIGN_OR_RETURN(m->board_, Board::Create(context));
+  if (Media* media = m->board_->media()) {
+    media->SetTrayHandler([machine](absl::string_view device, bool open) {
+      machine->Emit({.name = "tray", .device = std::string(device), .flag = open});
+    });
+  }
   RETURN_IF_ERROR(m->firmware_->Attach(*m->board_));
 
   // 3. vCPUs, each with its view of the bus and its LAPIC's lines.
@@ -83,8 +128,13 @@ absl::Status Machine::LoadGuest() {
 End Machine::Run() {
   absl::Status started = board_->Start();
   if (!started.ok()) return {EndKind::kError, 0, std::string(started.message())};
-  on_event_({"start", ""});
-  threads_->Resume();
+  Emit({.name = "start"});
+  if (!config_.start_paused) {
+    state_ = RunState::kRunning;
+    threads_->Resume();
+  } else {
+    clock_.Stop();
+  }
   loop_.Run();
   threads_->Pause();
   absl::Status closed = board_->Close();
@@ -95,15 +145,21 @@ End Machine::Run() {
   }
   // What could not be written is worse news than how the guest ended.
   if (!closed.ok()) end = {EndKind::kError, 0, std::string(closed.message())};
-  on_event_({"end", end.detail});
+  on_event_({.name = "end", .detail = end.detail});
   return end;
 }
 
 void Machine::RequestEnd(End end) {
   {
     MutexLock lock(&end_mu_);
-    if (!end_) end_ = std::move(end);
+    if (end_) return;
+    end_ = end;
   }
+  Emit({.name = "shutdown",
+        .detail = end.detail,
+        .reason = ShutdownReason(end),
+        .guest = end.kind == EndKind::kPowerOff || end.kind == EndKind::kReset ||
+                 end.kind == EndKind::kCrash || end.kind == EndKind::kDebugExit});
   if (threads_ != nullptr) threads_->PauseSoon();
   loop_.Quit();
 }
@@ -129,29 +185,46 @@ void Machine::DoWork() {
     if (work.empty()) return;
     threads_->Pause();
     for (const std::function<void()>& w : work) w();
-    MutexLock lock(&work_mu_);
-    if (!work_.empty()) continue;
-    MutexLock end_lock(&end_mu_);
-    if (!end_) threads_->Resume();
-    return;
+    if (ResumeGuest()) return;
   }
 }
 
-void Machine::ResetAndReload() {
-  on_event_({"reset", ""});
+// False, and the guest stands, where something is still to be done at standstill.
+bool Machine::ResumeGuest() {
+  MutexLock lock(&work_mu_);
+  if (!work_.empty()) return false;
+  MutexLock end_lock(&end_mu_);
+  if (!end_ && state_ == RunState::kRunning) threads_->Resume();
+  return true;
+}
+
+void Machine::ResetAndReload(absl::string_view reason) {
+  Emit({.name = "reset", .reason = reason, .guest = reason == kGuestReset});
   absl::Status status = LoadGuest();
   if (!status.ok()) RequestEnd({EndKind::kError, 0, std::string(status.message())});
+  // What was gone can run again, when it is told to.
+  if (state_ != RunState::kRunning && state_ != RunState::kPrelaunch) state_ = RunState::kPaused;
 }
 
 void Machine::RequestReset() {
   if (config_.no_reboot) {
-    RequestEnd({EndKind::kReset, 0, "the guest asked for a reset"});
+    GuestGone(RunState::kShutdown, {EndKind::kReset, 0, "the guest asked for a reset"});
     return;
   }
-  AtStandstill([this] { ResetAndReload(); });
+  AtStandstill([this] { ResetAndReload(kGuestReset); });
 }
 
-void Machine::RequestPowerOff() { RequestEnd({EndKind::kPowerOff, 0, "the guest shut down"}); }
+void Machine::RequestPowerOff() {
+  GuestGone(RunState::kShutdown, {EndKind::kPowerOff, 0, "the guest shut down"});
+}
+
+void Machine::GuestGone(RunState state, End end) {
+  if (!config_.no_shutdown) return RequestEnd(std::move(end));
+  AtStandstill([this, state, end = std::move(end)] {
+    Emit({.name = "shutdown", .detail = end.detail, .reason = ShutdownReason(end), .guest = true});
+    StandStill(state);
+  });
+}
 
 void Machine::RequestExit(int status) {
   RequestEnd({EndKind::kDebugExit, status, absl::StrCat("isa-debug-exit with status ", status)});
@@ -166,11 +239,121 @@ void Machine::OnVcpuEnd(unsigned vcpu, const cpu::Exit& exit) {
   if (exit.reason == cpu::ExitReason::kError) {
     RequestEnd({EndKind::kError, 0, detail});
   } else if (config_.no_reboot) {
-    RequestEnd({EndKind::kCrash, 0, absl::StrCat("the guest crashed: ", detail)});
+    Emit({.name = "crash", .detail = detail, .guest = true});
+    GuestGone(RunState::kPanicked,
+              {EndKind::kCrash, 0, absl::StrCat("the guest crashed: ", detail)});
   } else {
-    on_event_({"crash", detail});
-    AtStandstill([this] { ResetAndReload(); });
+    Emit({.name = "crash", .detail = detail, .guest = true});
+    AtStandstill([this] { ResetAndReload(kGuestReset); });
   }
+}
+
+void Machine::Emit(MachineEvent event) {
+  if (loop_.InLoop()) return on_event_(event);
+  loop_.Post([this, event = std::move(event)] { on_event_(event); });
+}
+
+// What somebody outside asks for.
+
+void Machine::StandStill(RunState state) {
+  const bool ran = state_ == RunState::kRunning;
+  state_ = state;
+  if (!ran) return;
+  threads_->Pause();
+  clock_.Stop();
+  stopped_tsc_.clear();
+  for (const std::unique_ptr<cpu::Vcpu>& v : vcpus_) {
+    stopped_tsc_.push_back(v->GetMsr(kTscMsr).value_or(0));
+  }
+  Emit({.name = "stop"});
+}
+
+absl::Status Machine::Stop() {
+  if (state_ == RunState::kRunning) StandStill(RunState::kPaused);
+  return absl::OkStatus();
+}
+
+absl::Status Machine::Cont() {
+  switch (state_) {
+    case RunState::kRunning:
+      return absl::OkStatus();
+    case RunState::kPrelaunch:
+    case RunState::kPaused:
+      break;
+    case RunState::kShutdown:
+    case RunState::kPanicked:
+    case RunState::kInternalError:
+      return absl::FailedPreconditionError("Resetting the Virtual Machine is required");
+  }
+  clock_.Continue();
+  // A counter that went on with the host's goes back to where the guest left
+  // it, as the clock did; one that is made from the clock stands there already.
+  for (size_t i = 0; i < stopped_tsc_.size(); ++i) {
+    const uint64_t now = vcpus_[i]->GetMsr(kTscMsr).value_or(0);
+    if (now - stopped_tsc_[i] > kTscSlack) {
+      absl::Status set = vcpus_[i]->SetMsr(kTscMsr, stopped_tsc_[i]);
+      if (!set.ok()) return set;
+    }
+  }
+  stopped_tsc_.clear();
+  state_ = RunState::kRunning;
+  Emit({.name = "resume"});
+  ResumeGuest();
+  return absl::OkStatus();
+}
+
+void Machine::ResetFromOutside() {
+  constexpr absl::string_view kReason = "host-qmp-system-reset";
+  if (config_.no_reboot) {
+    RequestEnd({EndKind::kReset, 0, "reset from outside", kReason});
+    return;
+  }
+  AtStandstill([this] { ResetAndReload(kReason); });
+  DoWork();
+}
+
+void Machine::PressPowerButton() {
+  Emit({.name = "powerdown"});
+  board_->PressPowerButton();
+}
+
+void Machine::InjectNmi() { board_->irqs().PulseNmi(); }
+
+void Machine::Quit(absl::string_view reason) {
+  RequestEnd({EndKind::kQuit, 0, "asked for by a monitor", reason});
+}
+
+std::vector<int> Machine::vcpu_threads() const { return threads_->thread_ids(); }
+
+absl::StatusOr<VcpuState> Machine::ReadVcpu(unsigned index) {
+  if (index >= vcpus_.size()) {
+    return absl::NotFoundError(absl::StrCat("there is no CPU ", index));
+  }
+  threads_->Pause();
+  absl::StatusOr<cpu::Regs> regs = vcpus_[index]->GetRegs();
+  absl::StatusOr<cpu::SystemRegs> system = vcpus_[index]->GetSystemRegs();
+  ResumeGuest();
+  RETURN_IF_ERROR(regs.status());
+  RETURN_IF_ERROR(system.status());
+  return VcpuState{*regs, *system};
+}
+
+absl::Status Machine::ReadPhysical(uint64_t address, std::span<uint8_t> to) {
+  if (memory_->Read(Gpa(address), to)) return absl::OkStatus();
+  return absl::OutOfRangeError(absl::StrFormat("no memory at physical address 0x%x", address));
+}
+
+absl::Status Machine::ReadVirtual(unsigned index, uint64_t address, std::span<uint8_t> to) {
+  ASSIGN_OR_RETURN(VcpuState state, ReadVcpu(index));
+  while (!to.empty()) {
+    const std::optional<uint64_t> at = Translate(*memory_, state.system, address);
+    if (!at) return absl::OutOfRangeError(absl::StrFormat("nothing is mapped at 0x%x", address));
+    const size_t n = std::min<size_t>(to.size(), kPageSize - (address & (kPageSize - 1)));
+    RETURN_IF_ERROR(ReadPhysical(*at, to.first(n)));
+    to = to.subspan(n);
+    address += n;
+  }
+  return absl::OkStatus();
 }
 
 uint64_t Machine::instructions() const {

@@ -12,6 +12,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -27,6 +28,7 @@
 #include "lib/vm/board.h"
 #include "lib/vm/clock.h"
 #include "lib/vm/config.h"
+#include "lib/vm/control.h"
 #include "lib/vm/firmware.h"
 #include "lib/vm/vcpu_bus.h"
 #include "lib/vm/vcpu_threads.h"
@@ -48,15 +50,23 @@ struct End {
   EndKind kind = EndKind::kQuit;
   int status = 0;
   std::string detail;  // for people; may be empty
+  // QMP's word for it where `kind` does not say it: "host-qmp-quit".
+  absl::string_view reason = "";
 };
 
-// What happens, for --events: `name` is "start", "reset", "end", ...
+// What happens, for --events and monitors. `name` is "start", "stop", "resume",
+// "powerdown", "reset", "crash", "shutdown" (the guest is gone, the process may
+// stay), "end", "tray", "io-error".
 struct MachineEvent {
   absl::string_view name;
-  std::string detail;
+  std::string detail = "";        // for people
+  absl::string_view reason = "";  // of reset and shutdown: "guest-reset"
+  bool guest = false;             // of reset and shutdown: the guest's own doing
+  std::string device = "";        // of tray and io-error: the drive
+  bool flag = false;              // of tray: it opens; of io-error: it was a write
 };
 
-class Machine final : public dev::SystemControl {
+class Machine final : public dev::SystemControl, public MachineControl {
  public:
   // Opens all that `config` names and loads the guest; nothing runs yet. On an
   // error nothing was written anywhere.
@@ -71,11 +81,26 @@ class Machine final : public dev::SystemControl {
   // From any thread: end soon.
   void RequestEnd(End end);
 
-  // See board.h; while the machine lives.
-  ui::Screen* screen() { return board_->screen(); }
-  ui::Input& input() { return board_->input(); }
-
   uint64_t instructions() const;  // retired by all vCPUs, where counted
+
+  // MachineControl.
+  const MachineConfig& config() const override { return config_; }
+  absl::string_view backend() const override { return backend_; }
+  RunState state() const override { return state_; }
+  absl::Status Stop() override;
+  absl::Status Cont() override;
+  void ResetFromOutside() override;
+  void PressPowerButton() override;
+  void InjectNmi() override;
+  void Quit(absl::string_view reason) override;
+  std::vector<int> vcpu_threads() const override;
+  absl::StatusOr<VcpuState> ReadVcpu(unsigned index) override;
+  absl::Status ReadPhysical(uint64_t address, std::span<uint8_t> to) override;
+  absl::Status ReadVirtual(unsigned index, uint64_t address, std::span<uint8_t> to) override;
+  std::vector<DriveState> drives() override { return board_->drives(); }
+  Media* media() override { return board_->media(); }
+  ui::Screen* screen() override { return board_->screen(); }
+  ui::Input& input() override { return board_->input(); }
 
   // dev::SystemControl, from devices.
   void RequestReset() override;
@@ -84,18 +109,25 @@ class Machine final : public dev::SystemControl {
   void SetA20(bool enabled) override;
 
  private:
-  Machine(const MachineConfig& config, host::EventLoop& loop,
+  Machine(const MachineConfig& config, absl::string_view backend, host::EventLoop& loop,
           std::function<void(const MachineEvent&)> on_event);
 
   // Runs `work` on the loop thread while all vCPUs stand still. From any thread;
   // a vCPU's own next instruction comes after it.
   void AtStandstill(std::function<void()> work);
   void DoWork();
+  bool ResumeGuest();
   absl::Status LoadGuest();
-  void ResetAndReload();
+  void ResetAndReload(absl::string_view reason);
+  // The guest is gone: the end, or a machine that stands still (-no-shutdown).
+  void GuestGone(RunState state, End end);
+  // Tells on_event_, on the loop thread; from any thread.
+  void Emit(MachineEvent event);
+  void StandStill(RunState state);
   void OnVcpuEnd(unsigned vcpu, const cpu::Exit& exit);
 
   const MachineConfig config_;
+  const std::string backend_;
   host::EventLoop& loop_;
   const std::function<void(const MachineEvent&)> on_event_;
   MachineClock clock_;
@@ -107,6 +139,9 @@ class Machine final : public dev::SystemControl {
   std::vector<std::unique_ptr<cpu::Vcpu>> vcpus_;
   std::vector<std::unique_ptr<MachineVcpuSignals>> signals_;
   std::unique_ptr<VcpuThreads> threads_;
+  RunState state_ = RunState::kPrelaunch;  // the loop thread's
+  // Time-stamp counters as they stood when the clock was stopped.
+  std::vector<uint64_t> stopped_tsc_;
 
   Mutex work_mu_;
   std::vector<std::function<void()>> work_ ABSL_GUARDED_BY(work_mu_);

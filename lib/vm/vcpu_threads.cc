@@ -3,6 +3,7 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <unistd.h>
 
 #include <utility>
 
@@ -11,7 +12,7 @@
 namespace atl::vm {
 
 VcpuThreads::VcpuThreads(std::vector<cpu::Vcpu*> vcpus, OnEnd on_end)
-    : vcpus_(std::move(vcpus)), on_end_(std::move(on_end)) {
+    : vcpus_(std::move(vcpus)), on_end_(std::move(on_end)), thread_ids_(vcpus_.size()) {
   for (unsigned i = 0; i < vcpus_.size(); ++i) threads_.emplace_back([this, i] { Work(i); });
 }
 
@@ -23,6 +24,10 @@ VcpuThreads::~VcpuThreads() {
   }
   KickAll();
   for (std::thread& t : threads_) t.join();
+}
+
+std::vector<int> VcpuThreads::thread_ids() const {
+  return {thread_ids_.begin(), thread_ids_.end()};
 }
 
 void VcpuThreads::KickAll() {
@@ -52,6 +57,7 @@ void VcpuThreads::Resume() {
 
 void VcpuThreads::Work(unsigned index) {
   pthread_setname_np(pthread_self(), absl::StrCat("vcpu", index).c_str());
+  thread_ids_[index] = gettid();
   cpu::Vcpu& vcpu = *vcpus_[index];
   bool ended = false;
   uint64_t ended_round = 0;

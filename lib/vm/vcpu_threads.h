@@ -7,6 +7,7 @@
 #ifndef LIB_VM_VCPU_THREADS_H_
 #define LIB_VM_VCPU_THREADS_H_
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <string>
@@ -39,12 +40,16 @@ class VcpuThreads {
   // stop soon; does not wait.
   void PauseSoon();
 
+  // Thread ids by vCPU; 0 where one has not begun. Any thread.
+  std::vector<int> thread_ids() const;
+
  private:
   void Work(unsigned index);
   void KickAll();
 
   const std::vector<cpu::Vcpu*> vcpus_;
   const OnEnd on_end_;
+  std::vector<std::atomic<int>> thread_ids_;
   Mutex mu_;
   CondVar changed_;
   bool paused_ ABSL_GUARDED_BY(mu_) = true;
