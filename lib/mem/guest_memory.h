@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// A guest's physical memory: one memfd of RAM, seen through slots.
+// A guest's physical memory: one piece of RAM, seen through slots.
+//
+// The RAM is private anonymous memory. A memfd could be handed to other
+// processes, but hosts rarely give those huge pages (shmem_enabled), on which the
+// software CPU's speed depends.
 //
 // RAM lies at [0, low) and, what exceeds kLowRamLimit, at [4 GiB, ...), as on
 // i440FX. Slots can be changed (PAM, ROM shadowing); listeners are told.
@@ -25,7 +29,6 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "lib/base/unique_fd.h"
 #include "lib/mem/address.h"
 
 namespace atl {
@@ -75,7 +78,6 @@ class GuestMemory {
   uint64_t ram_bytes() const { return ram_bytes_; }
   uint64_t low_ram_bytes() const;   // what lies from address 0
   uint64_t high_ram_bytes() const;  // what lies from 4 GiB
-  int memfd() const { return fd_.get(); }
   uint8_t* ram_host() const { return ram_; }
 
   // Sorted by base, never overlapping.
@@ -136,11 +138,10 @@ class GuestMemory {
   void SetWriteWatcher(WriteWatcher* watcher) { watcher_ = watcher; }
 
  private:
-  GuestMemory(UniqueFd fd, uint8_t* ram, uint64_t ram_bytes);
+  GuestMemory(uint8_t* ram, uint64_t ram_bytes);
   static void CopyIn(void* to, const uint8_t* from, size_t size);
 
-  UniqueFd fd_;
-  uint8_t* ram_;
+  uint8_t* const ram_;
   uint64_t ram_bytes_;
   std::vector<MemorySlot> slots_;
   std::vector<SlotListener*> listeners_;
