@@ -105,12 +105,15 @@ struct Verdict {
 
 struct BackendOptions {
   std::string device = "/dev/kvm";  // kvm: the node that speaks KVM's ABI
+  // False: what the processor says of itself may refuse a backend unrun. For
+  // -accel auto, where the self-test of what will not do only delays the guest.
+  bool thorough = true;
 };
 
 struct Backend {
   absl::string_view name;     // "kvm", "soft"
   absl::string_view summary;  // a line for -accel help
-  // Runs a self-test of some milliseconds; never blocks longer than a second.
+  // Runs a self-test; never blocks longer than a second.
   Verdict (*probe)(const BackendOptions& options);
   // `memory` outlives the Vm.
   absl::StatusOr<std::unique_ptr<Vm>> (*create_vm)(const BackendOptions& options,

@@ -29,6 +29,7 @@ std::vector<BackendVerdict> ProbeBackends(const MachineConfig& config) {
 absl::StatusOr<Selection> SelectBackend(const MachineConfig& config) {
   Selection out;
   out.options = OptionsOf(config);
+  out.options.thorough = config.accel != "auto";
   std::vector<std::string> reasons;
   for (const cpu::Backend* b : cpu::Backends()) {
     if (config.accel != "auto" && config.accel != b->name) continue;

@@ -15,6 +15,13 @@ namespace {
 Verdict Probe(const BackendOptions& options) {
   constexpr uint64_t kBudgetNs = 800'000'000;
   const std::string hardware = kvm::VirtualizationHardware();
+  if (hardware.empty() && !options.thorough) {
+    const absl::Status opened = kvm::OpenDevice(options.device).status();
+    return {false, opened.ok() ? absl::StrCat(options.device,
+                                              " opens, but the processor has neither VT-x nor SVM: "
+                                              "not tested (-accel kvm does)")
+                               : std::string(opened.message())};
+  }
   const absl::StatusOr<kvm::SelfTestTimes> times = kvm::RunSelfTest(options.device, kBudgetNs);
   if (absl::IsDeadlineExceeded(times.status())) {
     return {false,

@@ -416,6 +416,19 @@ TEST(KvmProbe, ComesToAVerdictInTime) {
   }
 }
 
+// Of a processor that says that it cannot, no guest is run to find out.
+TEST(KvmProbe, IsQuickWhereTheProcessorHasNoHardware) {
+  EXPECT_THAT(kKvmBackend.probe({.device = "/dev/no-such", .thorough = false}).reason,
+              testing::HasSubstr("/dev/no-such does not exist"));
+  for (const std::string& device : Devices()) {
+    const Verdict verdict = kKvmBackend.probe({.device = device, .thorough = false});
+    const bool tested = !VirtualizationHardware().empty();
+    EXPECT_TRUE(tested || !verdict.usable);
+    EXPECT_EQ(verdict.reason.find("neither VT-x nor SVM: not tested") == std::string::npos, tested)
+        << verdict.reason;
+  }
+}
+
 TEST(KvmProbe, TellsWhyANodeIsNoUse) {
   const auto reason = [](const std::string& device) {
     const Verdict v = kKvmBackend.probe({.device = device});
