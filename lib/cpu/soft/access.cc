@@ -30,7 +30,7 @@ Step ModifySlow(SoftVcpu& c, uint64_t linear, unsigned size, bool stack, ChangeF
   uint8_t* p = c.mmu.RmwPointer(linear, size, c.rights(), stack, &faulted);
   if (p != nullptr) {
     change(context, p);
-    c.mmu.Stored(p);
+    c.mmu.Stored(p, size);
     return AfterSlowStore(c, true);
   }
   if (faulted || !c.mmu.Probe(linear, size, Access::kWrite, c.rights(), stack)) return Step::kFault;

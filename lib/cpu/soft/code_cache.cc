@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstring>
 #include <new>
+#include <optional>
 
 #include "lib/cpu/soft/decode.h"
 #include "lib/cpu/soft/vcpu.h"
@@ -17,6 +18,7 @@ namespace {
 
 constexpr size_t kLargestBlock = sizeof(Block) + CodeCache::kMaxBlock * sizeof(Insn);
 constexpr size_t kMaxLength = 15;
+constexpr size_t kGranule = size_t{1} << SoftVm::kGranuleShift;
 
 // The version of what has none.
 const std::atomic<uint32_t> kNoVersion{0};
@@ -65,8 +67,14 @@ bool CodeCache::Revalidate(Block& b, uint64_t linear) {
         second.host != b.second_page)
       return false;
   }
-  // The version first: a store between the two makes the block stale again.
-  const uint32_t version = b.version_at->load(std::memory_order_acquire);
+  // The version first: a store between the two makes the block stale again. The
+  // page may have been data for a while: it is watched before it is read.
+  uint32_t version = 0;
+  if (const std::optional<uint64_t> page = vcpu_.memory.RamPage(b.start)) {
+    const unsigned first = reinterpret_cast<uint64_t>(b.start) & (kPageSize - 1);
+    const unsigned size = b.straddles ? b.first_part : b.bytes;
+    if (!vcpu_.vm.WatchCode(*page, first, size, vcpu_, &version)) return false;
+  }
   const uint8_t* at = b.start;
   if (b.straddles) {
     const Insn& in = b.insns()[0];
@@ -117,30 +125,55 @@ CodeCache::Result CodeCache::Make(uint64_t linear, const uint8_t* page, uint64_t
                                   Block** out) {
   SoftVm& vm = vcpu_.vm;
   const bool ram = ram_page != Mmu::kNotRam;
-  if (ram && !vm.WatchCodePage(ram_page, vcpu_)) return Result::kKicked;
-  Block* b = Reserve();
   const size_t offset = linear & (kPageSize - 1);
+  // Where the granules of code end that are watched. The rest of the page may be
+  // data, so no more of them are than instructions need.
+  size_t watched = offset;
+  uint32_t version = 0;
+  const auto watch_more = [&] {
+    const size_t end = (watched | (kGranule - 1)) + 1;
+    uint32_t later;
+    if (ram && !vm.WatchCode(ram_page, static_cast<unsigned>(watched),
+                             static_cast<unsigned>(end - watched), vcpu_,
+                             watched == offset ? &version : &later))
+      return false;
+    watched = end;
+    return true;
+  };
+  if (!watch_more()) return Result::kKicked;
+  Block* b = Reserve();
   b->start = page + offset;
   b->version_at = ram ? vm.VersionPlace(ram_page) : &kNoVersion;
   b->always_check = !ram;
-  b->version = b->version_at->load(std::memory_order_acquire);
+  b->version = version;
   b->code_size = vcpu_.s.code_size;
   size_t at = offset;
   bool ends = false;
   while (!ends && b->count < kMaxBlock && at < kPageSize) {
     Insn* in = b->insns() + b->count;
+    if (at == watched && !watch_more()) return Result::kKicked;
     // Another vCPU may be storing to these bytes: decode from one copy.
     uint8_t copy[kMaxLength];
-    size_t size = std::min(kMaxLength, kPageSize - at);
+    size_t size = std::min(kMaxLength, watched - at);
     std::memcpy(copy, page + at, size);
-    if (Decode(copy, size, b->code_size, in, &ends) == DecodeResult::kNeedMore) {
+    DecodeResult result = Decode(copy, size, b->code_size, in, &ends);
+    if (result == DecodeResult::kNeedMore && watched < kPageSize) {
+      if (!watch_more()) return Result::kKicked;
+      size = std::min(kMaxLength, watched - at);
+      std::memcpy(copy, page + at, size);
+      result = Decode(copy, size, b->code_size, in, &ends);
+    }
+    if (result == DecodeResult::kNeedMore) {
       if (b->count != 0) break;
       const uint64_t next = (linear | (kPageSize - 1)) + 1;
       Mmu::CodePage second;
       if (!vcpu_.mmu.TranslateCode(vcpu_.in_64bit() ? next : static_cast<uint32_t>(next), &second))
         return Result::kFault;
       if (second.host == nullptr) return Result::kNotMemory;
-      if (second.page != Mmu::kNotRam && !vm.WatchCodePage(second.page, vcpu_))
+      uint32_t second_version;
+      if (second.page != Mmu::kNotRam &&
+          !vm.WatchCode(second.page, 0, static_cast<unsigned>(kMaxLength - size), vcpu_,
+                        &second_version))
         return Result::kKicked;
       std::memcpy(copy + size, second.host, kMaxLength - size);
       Decode(copy, kMaxLength, b->code_size, in, &ends);

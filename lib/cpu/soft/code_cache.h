@@ -69,7 +69,7 @@ class CodeCache {
     kBlock,
     kFault,      // SoftVcpu::fault: fetching raises it
     kNotMemory,  // rip points into no memory
-    kKicked,     // see SoftVm::WatchCodePage()
+    kKicked,     // see SoftVm::WatchCode()
   };
   // The block at the vCPU's rip in its present mode, valid to be run now.
   Result Find(Block** out);

@@ -228,5 +228,70 @@ TEST(CodeCacheTest, AnotherVcpusStoresReachRunningCode) {
   EXPECT_EQ(g.cpu(0).s.gpr[kRax], 2u);
 }
 
+// A page that is written so often that it counts as data, and run in between.
+TEST(CodeCacheTest, PagesGoFromCodeToDataAndBack) {
+  Guest g;
+  g.Enter64();
+  const uint64_t function = 0x400000;
+  g.Write(function, {0xB8, 0x00, 0x00, 0x00, 0x00, 0xC3});  // mov eax, imm32; ret
+  g.cpu().s.gpr[kRdi] = function;
+  g.cpu().s.gpr[kRcx] = 3000;
+  g.RunCode({0x89, 0x4F, 0x01,                 //  0: mov [rdi+1], ecx
+             0xBA, 0x07, 0x00, 0x00, 0x00,     //  3: mov edx, 7
+             0x89, 0x97, 0x80, 0,    0,    0,  //  8: mov [rdi+0x80], edx
+             0xFF, 0xCA,                       // 14: dec edx
+             0x75, 0xF6,                       // 16: jnz 8
+             0xFF, 0xD7,                       // 18: call rdi
+             0x01, 0xC6,                       // 20: add esi, eax
+             0xFF, 0xC9,                       // 22: dec ecx
+             0x75, 0xE6});                     // 24: jnz 0
+  EXPECT_EQ(g.cpu().s.gpr[kRsi], 3000u * 3001 / 2);
+}
+
+// One vCPU changes a function and stores beside it, until the page is data, and
+// tells another, which runs it: what it runs is never older than what it was told.
+TEST(CodeCacheTest, ChangedCodeIsSeenByWhoWasTold) {
+  Guest g(2);
+  g.Enter64(0);
+  g.Enter64(1);
+  const uint64_t function = 0x400000;
+  constexpr uint32_t kTurns = 5000;
+  g.Write(function, {0xB8, 0x00, 0x00, 0x00, 0x00, 0xC3});  // mov eax, imm32; ret
+  for (unsigned v = 0; v < 2; ++v) {
+    g.cpu(v).s.gpr[kRdi] = function;
+    g.cpu(v).s.gpr[kR8] = Guest::kData;
+    g.cpu(v).s.gpr[kR9] = Guest::kData + 0x1000;
+  }
+  g.Write(Guest::kCode, {0x41, 0x8B, 0x18,              //  0: mov ebx, [r8]
+                         0xF3, 0x90,                    //  3: pause
+                         0x39, 0xD3,                    //  5: cmp ebx, edx
+                         0x74, 0xF7,                    //  7: je 0
+                         0xFF, 0xD7,                    //  9: call rdi
+                         0x29, 0xD8,                    // 11: sub eax, ebx
+                         0x09, 0xC6,                    // 13: or esi, eax
+                         0x89, 0xDA,                    // 15: mov edx, ebx
+                         0x41, 0x89, 0x19,              // 17: mov [r9], ebx
+                         0x81, 0xFB, 0x88, 0x13, 0, 0,  // 20: cmp ebx, 5000
+                         0x75, 0xE4,                    // 26: jne 0
+                         0xF4});
+  const uint64_t writer = Guest::kCode + 0x1000;
+  g.cpu(1).s.rip = writer;
+  g.Write(writer, {0xFF, 0xC1,                    //  0: inc ecx
+                   0x89, 0x4F, 0x01,              //  2: mov [rdi+1], ecx
+                   0x89, 0x8F, 0x00, 0x02, 0, 0,  //  5: mov [rdi+0x200], ecx
+                   0x41, 0x89, 0x08,              // 11: mov [r8], ecx
+                   0xF3, 0x90,                    // 14: pause
+                   0x41, 0x39, 0x09,              // 16: cmp [r9], ecx
+                   0x75, 0xF9,                    // 19: jne 14
+                   0x81, 0xF9, 0x88, 0x13, 0, 0,  // 21: cmp ecx, 5000
+                   0x75, 0xE3,                    // 27: jne 0
+                   0xF4});
+  std::thread other([&] { g.Run(1); });
+  g.Run(0);
+  other.join();
+  EXPECT_EQ(g.cpu(0).s.gpr[kRdx], kTurns);
+  EXPECT_EQ(g.cpu(0).s.gpr[kRsi], 0u);
+}
+
 }  // namespace
 }  // namespace atl::cpu::soft

@@ -77,7 +77,7 @@ inline const uint8_t* ReadPointer(SoftVcpu& c, uint64_t linear) {
 }
 
 // For stores up to the page's end, or null: the element path decides. `code`: the
-// page is watched, say CodeWritten() afterwards.
+// page is watched, say Stored() afterwards.
 template <typename T>
 inline uint8_t* WritePointer(SoftVcpu& c, uint64_t linear, bool* code) {
   *code = false;
@@ -86,9 +86,9 @@ inline uint8_t* WritePointer(SoftVcpu& c, uint64_t linear, bool* code) {
   *code = true;
   return c.mmu.RmwPointer(linear, sizeof(T), c.rights(), false, &faulted);
 }
-inline Part Written(SoftVcpu& c, const uint8_t* p, bool code) {
+inline Part Written(SoftVcpu& c, const uint8_t* p, uint64_t size, bool code) {
   if (!code) return Part::kMore;
-  if (auto page = c.memory.RamPage(p)) c.vm.CodeWritten(*page);
+  c.mmu.Stored(p, static_cast<unsigned>(size));
   return AfterSlowStore(c, true) == Step::kLeave ? Part::kLeave : Part::kMore;
 }
 
@@ -147,7 +147,7 @@ struct Movs {
           std::memmove(d, s, most * sizeof(T));
         }
         *done = most;
-        return Written(c, d, code);
+        return Written(c, d, most * sizeof(T), code);
       }
     }
     T v;
@@ -176,7 +176,7 @@ struct Stos {
           for (uint64_t i = 0; i < most; ++i) std::memcpy(d + i * sizeof(T), &v, sizeof(T));
         }
         *done = most;
-        return Written(c, d, code);
+        return Written(c, d, most * sizeof(T), code);
       }
     }
     *done = 1;

@@ -236,11 +236,35 @@ void Mmu::DropWriteTags(uint64_t ram_page) {
   }
 }
 
+uint64_t Mmu::RequestWriteDrop(uint64_t ram_page) {
+  const uint64_t ticket = drops_requested_.load(std::memory_order_relaxed) + 1;
+  drop_ring_[ticket % kDropRing].store(ram_page, std::memory_order_release);
+  drops_requested_.store(ticket, std::memory_order_seq_cst);
+  return ticket;
+}
+
 void Mmu::TakeFlushRequest() {
   const uint64_t ticket = requested_.load(std::memory_order_acquire);
-  ModeChanged();  // the A20 mask
-  FlushAll();
-  done_.store(ticket, std::memory_order_release);
+  if (ticket != done_.load(std::memory_order_relaxed)) {
+    ModeChanged();  // the A20 mask
+    FlushAll();
+    done_.store(ticket, std::memory_order_release);
+  }
+  const uint64_t drops = drops_requested_.load(std::memory_order_acquire);
+  const uint64_t dropped = drops_done_.load(std::memory_order_relaxed);
+  if (drops == dropped) return;
+  uint64_t pages[kDropRing];
+  for (uint64_t t = dropped; t != drops && t - dropped < kDropRing; ++t) {
+    pages[t - dropped] = drop_ring_[(t + 1) % kDropRing].load(std::memory_order_relaxed);
+  }
+  std::atomic_thread_fence(std::memory_order_acquire);
+  // The place of the first may be written for the ticket after those seen here.
+  if (drops_requested_.load(std::memory_order_relaxed) - dropped >= kDropRing - 1) {
+    FlushAll();
+  } else {
+    for (uint64_t i = 0; i < drops - dropped; ++i) DropWriteTags(pages[i]);
+  }
+  drops_done_.store(drops, std::memory_order_release);
 }
 
 // ---- Accesses ----
@@ -308,7 +332,7 @@ void Mmu::WriteTarget(const Target& target, const uint8_t* from, unsigned size) 
   if (target.host != nullptr) [[likely]] {
     if (target.rom) return;
     CopyFrom(target.host, from, size);
-    if (target.code) vcpu_.vm.CodeWritten(target.ram_page);
+    if (target.code) vcpu_.vm.CodeWritten(target.ram_page, target.physical & kOffset, size);
     return;
   }
   for (unsigned done = 0; done < size;) {
@@ -379,11 +403,12 @@ uint8_t* Mmu::RmwPointer(uint64_t linear, unsigned size, Rights rights, bool sta
   return t.host;
 }
 
-void Mmu::Stored(const uint8_t* host) {
+void Mmu::Stored(const uint8_t* host, unsigned size) {
   const std::optional<uint64_t> ram = memory_.RamPage(host);
   if (ram &&
       (memory_.PageFlags(*ram).load(std::memory_order_acquire) & GuestMemory::kPageHasCode) != 0) {
-    vcpu_.vm.CodeWritten(*ram);
+    const unsigned first = reinterpret_cast<uint64_t>(host) & kOffset;
+    vcpu_.vm.CodeWritten(*ram, first, std::min<unsigned>(size, kPageSize - first));
   }
 }
 

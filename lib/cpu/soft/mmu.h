@@ -94,8 +94,9 @@ class Mmu {
   // ROM or cross a page: do it by ReadSlow and WriteSlow under the VM's lock for
   // such accesses (SoftVm::split_lock()).
   uint8_t* RmwPointer(uint64_t linear, unsigned size, Rights rights, bool stack, bool* faulted);
-  // After the store through it: decoded code of the page is out of date.
-  void Stored(const uint8_t* host);
+  // After the store of `size` bytes, of one page, through it: decoded code there
+  // is out of date.
+  void Stored(const uint8_t* host, unsigned size = 16);
 
   // Code: translates for execution and gives the page's host bytes. Null: fault
   // in SoftVcpu::fault, or `*mmio` where it is no memory.
@@ -120,10 +121,18 @@ class Mmu {
   // that needs to know when waits for FlushDone() of what this returned.
   uint64_t RequestFlush() { return requested_.fetch_add(1, std::memory_order_acq_rel) + 1; }
   bool FlushDone(uint64_t ticket) const { return done_.load(std::memory_order_acquire) >= ticket; }
-  bool flush_requested() const {
-    return requested_.load(std::memory_order_acquire) != done_.load(std::memory_order_relaxed);
+  // The same for what DropWriteTags() does. The callers take turns.
+  uint64_t RequestWriteDrop(uint64_t ram_page);
+  bool WriteDropDone(uint64_t ticket) const {
+    return drops_done_.load(std::memory_order_acquire) >= ticket;
   }
-  void TakeFlushRequest();  // flushes and acknowledges, on the vCPU's thread
+  // Of either kind.
+  bool flush_requested() const {
+    return requested_.load(std::memory_order_acquire) != done_.load(std::memory_order_relaxed) ||
+           drops_requested_.load(std::memory_order_acquire) !=
+               drops_done_.load(std::memory_order_relaxed);
+  }
+  void TakeFlushRequest();  // does it and acknowledges, on the vCPU's thread
 
   // CR0, CR3, CR4, EFER or the A20 mask changed: recompute what the walk uses.
   // Flushes nothing.
@@ -188,6 +197,11 @@ class Mmu {
   Breakpoint breakpoints_[4];
   unsigned breakpoint_count_ = 0;
   std::atomic<uint64_t> requested_{0}, done_{0};
+  // The pages of the last requests to drop write tags, by ticket. A vCPU that was
+  // outside Run() finds older ones overwritten: then everything goes.
+  static constexpr unsigned kDropRing = 16;
+  std::atomic<uint64_t> drops_requested_{0}, drops_done_{0};
+  std::atomic<uint64_t> drop_ring_[kDropRing] = {};
 };
 
 }  // namespace atl::cpu::soft

@@ -203,22 +203,105 @@ TEST_F(MmuTest, MmioComesInAlignedPieces) {
 }
 
 TEST_F(MmuTest, PagesWithCodeAreWrittenSlowly) {
+  SoftVm& vm = cpu().vm;
+  constexpr uint64_t kIndex = kPage >> 12;
   ASSERT_TRUE(Write(kPage, 0));
   EXPECT_TRUE(FastW(kPage));
-  ASSERT_TRUE(cpu().vm.WatchCodePage(kPage >> 12, cpu()));
+  uint32_t version;
+  ASSERT_TRUE(vm.WatchCode(kIndex, 0x40, 0x41, cpu(), &version));
+  EXPECT_EQ(version, vm.CodeVersion(kIndex));
   EXPECT_FALSE(FastW(kPage));
-  const uint32_t version = cpu().vm.CodeVersion(kPage >> 12);
-  ASSERT_TRUE(Write(kPage, 1));
-  EXPECT_NE(cpu().vm.CodeVersion(kPage >> 12), version);
+  ASSERT_TRUE(Write(kPage + 0x40, 1));
+  EXPECT_NE(vm.CodeVersion(kIndex), version);
   EXPECT_TRUE(Fast(kPage));
+  EXPECT_FALSE(FastW(kPage));
   // A read-modify-write says so after its store, not before.
   bool faulted;
-  const uint32_t before = cpu().vm.CodeVersion(kPage >> 12);
-  uint8_t* p = mmu().RmwPointer(kPage, 4, Rights::kSupervisor, false, &faulted);
+  const uint32_t before = vm.CodeVersion(kIndex);
+  uint8_t* p = mmu().RmwPointer(kPage + 0xB8, 8, Rights::kSupervisor, false, &faulted);
   ASSERT_NE(p, nullptr);
-  EXPECT_EQ(cpu().vm.CodeVersion(kPage >> 12), before);
-  mmu().Stored(p);
-  EXPECT_NE(cpu().vm.CodeVersion(kPage >> 12), before);
+  EXPECT_EQ(vm.CodeVersion(kIndex), before);
+  mmu().Stored(p, 8);
+  EXPECT_NE(vm.CodeVersion(kIndex), before);
+}
+
+TEST_F(MmuTest, GranulesWithoutCodeAreData) {
+  SoftVm& vm = cpu().vm;
+  constexpr uint64_t kIndex = kPage >> 12;
+  uint32_t version;
+  ASSERT_TRUE(vm.WatchCode(kIndex, 0x7F, 2, cpu(), &version));  // 0x40 to 0xBF
+  for (const uint64_t at : {0x00, 0x38, 0xC0, 0xFF8}) {
+    ASSERT_TRUE(Write(kPage + at, 1));
+    EXPECT_EQ(vm.CodeVersion(kIndex), version) << at;
+  }
+  for (const uint64_t at : {0x39, 0x78, 0x7C, 0xB8, 0xBF}) {
+    const uint32_t before = vm.CodeVersion(kIndex);
+    ASSERT_TRUE(Write(kPage + at, 1));
+    EXPECT_NE(vm.CodeVersion(kIndex), before) << at;
+  }
+  const uint32_t before = vm.CodeVersion(kIndex);
+  ASSERT_TRUE(vm.WatchCode(kIndex, 0xFFF, 1, cpu(), &version));
+  ASSERT_TRUE(Write(kPage + 0xFC0, 1));
+  EXPECT_NE(vm.CodeVersion(kIndex), before);
+}
+
+TEST_F(MmuTest, ManyStoresMakeAPageDataAgain) {
+  SoftVm& vm = cpu().vm;
+  constexpr uint64_t kIndex = kPage >> 12;
+  unsigned needed[8];
+  for (unsigned& n : needed) {
+    uint32_t version;
+    ASSERT_TRUE(vm.WatchCode(kIndex, 0, 1, cpu(), &version));
+    for (n = 0; !FastW(kPage) && n < 100000; ++n) ASSERT_TRUE(Write(kPage + 0x800, n));
+    // What was decoded is compared before it runs again.
+    EXPECT_NE(vm.CodeVersion(kIndex), version);
+    EXPECT_TRUE(FastW(kPage + 0x100));
+  }
+  EXPECT_GT(needed[0], 30u);
+  EXPECT_LT(needed[0], 100u);
+  // Where that happens time and again it takes longer, but not for ever.
+  EXPECT_GT(needed[1], needed[0]);
+  EXPECT_EQ(needed[6], needed[7]);
+  EXPECT_LT(needed[7], 2000u);
+}
+
+TEST_F(MmuTest, AWholePageWrittenIsDataAtOnce) {
+  SoftVm& vm = cpu().vm;
+  constexpr uint64_t kIndex = kPage >> 12;
+  uint32_t version;
+  ASSERT_TRUE(vm.WatchCode(kIndex, 0, 1, cpu(), &version));
+  const std::vector<uint8_t> zero(4096);
+  ASSERT_TRUE(mmu().WriteSlow(kPage, zero.data(), 4096, Rights::kSupervisor));
+  EXPECT_NE(vm.CodeVersion(kIndex), version);
+  ASSERT_TRUE(Write(kPage, 1));
+  EXPECT_TRUE(FastW(kPage));
+}
+
+TEST_F(MmuTest, OthersDropTheirWriteTags) {
+  Guest two(2);
+  two.Enter64(0);
+  two.Enter64(1);
+  Mmu& other = two.cpu(1).mmu;
+  uint64_t v = 0;
+  for (uint64_t i = 0; i < 40; ++i) {
+    ASSERT_TRUE(other.WriteSlow(kPage + i * 4096, &v, 8, Rights::kSupervisor));
+  }
+  // Outside Run() nobody waits for it; what it missed it makes good, one request
+  // or more than are remembered.
+  for (const auto& [first, last] : {std::pair<uint64_t, uint64_t>{0, 1}, {1, 6}, {6, 39}}) {
+    for (uint64_t i = first; i < last; ++i) {
+      uint32_t version;
+      ASSERT_TRUE(two.cpu(0).vm.WatchCode((kPage >> 12) + i, 0, 1, two.cpu(0), &version));
+    }
+    ASSERT_TRUE(other.flush_requested());
+    other.TakeFlushRequest();
+    EXPECT_FALSE(other.flush_requested());
+    for (uint64_t i = 0; i < last; ++i) {
+      EXPECT_EQ(other.FastWrite<uint64_t>(kPage + i * 4096, false), nullptr) << i;
+    }
+    // A few requests cost no more than their pages.
+    EXPECT_EQ(other.FastWrite<uint64_t>(kPage + 39 * 4096, false) != nullptr, last < 39);
+  }
 }
 
 // RAM from 4 GiB up has page numbers that are not its indices.
@@ -226,8 +309,8 @@ TEST_F(MmuTest, HostWritesFindTheRamPage) {
   const uint64_t index = kPage >> 12;
   guest_.memory->SetSlot(Gpa(GuestMemory::kHighRamBase), 4096, guest_.memory->ram_host() + kPage,
                          SlotKind::kRam);
-  ASSERT_TRUE(cpu().vm.WatchCodePage(index, cpu()));
-  const uint32_t version = cpu().vm.CodeVersion(index);
+  uint32_t version;
+  ASSERT_TRUE(cpu().vm.WatchCode(index, 0, 1, cpu(), &version));
   ASSERT_TRUE(guest_.memory->Store<uint64_t>(Gpa(GuestMemory::kHighRamBase), 1));
   EXPECT_NE(cpu().vm.CodeVersion(index), version);
 }

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lib/cpu/soft/vm.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
+#include <new>
 #include <optional>
 #include <thread>
 
@@ -9,12 +12,27 @@
 #include "lib/cpu/soft/vcpu.h"
 
 namespace atl::cpu::soft {
+namespace {
+
+// So many stores make a page data again, and twice as many each time that turned
+// out to be wrong; a store of half a page and more does at once.
+constexpr unsigned kStoresOfData = 64, kMostTurns = 4;
+constexpr unsigned kWholesale = kPageSize / 2;
+
+uint64_t GranuleBits(unsigned first, unsigned size) {
+  const unsigned low = first >> SoftVm::kGranuleShift;
+  const unsigned high = (first + size - 1) >> SoftVm::kGranuleShift;
+  return (~uint64_t{0} << low) & (~uint64_t{0} >> (63 - high));
+}
+
+}  // namespace
 
 SoftVm::SoftVm(GuestMemory& memory, CpuModel model)
-    : memory_(memory),
-      model_(model),
-      versions_(new std::atomic<uint32_t>[memory.ram_pages()]()),
-      watched_(new std::atomic<bool>[memory.ram_pages()]()) {
+    : memory_(memory), model_(model), page_count_(memory.ram_pages()) {
+  void* p = mmap(nullptr, page_count_ * sizeof(PageCode), PROT_READ | PROT_WRITE,
+                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (p == MAP_FAILED) throw std::bad_alloc();
+  pages_ = static_cast<PageCode*>(p);
   memory_.AddListener(this);
   memory_.SetWriteWatcher(this);
 }
@@ -22,6 +40,7 @@ SoftVm::SoftVm(GuestMemory& memory, CpuModel model)
 SoftVm::~SoftVm() {
   memory_.SetWriteWatcher(nullptr);
   memory_.RemoveListener(this);
+  munmap(pages_, page_count_ * sizeof(PageCode));
 }
 
 absl::StatusOr<std::unique_ptr<Vcpu>> SoftVm::CreateVcpu(const VcpuConfig& config) {
@@ -48,36 +67,94 @@ void SoftVm::OnWatchedWrite(Gfn page) {
   const MemorySlot* slot = memory_.Find(at, 1);
   if (slot == nullptr) return;
   if (std::optional<uint64_t> index = memory_.RamPage(slot->host + (at - slot->base))) {
-    CodeWritten(*index);
+    CodeWritten(*index, 0, kPageSize);
   }
 }
 
-void SoftVm::CodeWritten(uint64_t ram_page) {
-  versions_[ram_page].fetch_add(1, std::memory_order_acq_rel);
+void SoftVm::CodeWritten(uint64_t ram_page, unsigned first, unsigned size) {
+  PageCode& p = pages_[ram_page];
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  if ((p.granules.load(std::memory_order_relaxed) & GranuleBits(first, size)) != 0) {
+    p.version.fetch_add(1, std::memory_order_acq_rel);
+  }
+  // Other vCPUs may be counting too: an estimate is enough.
+  const unsigned stores = p.stores.load(std::memory_order_relaxed) + 1 + size / 64;
+  p.stores.store(static_cast<uint16_t>(std::min(stores, 0xFFFFu)), std::memory_order_relaxed);
+  if (size >= kWholesale || stores >= kStoresOfData << p.turns.load(std::memory_order_relaxed)) {
+    TurnToData(ram_page);
+  }
 }
 
-bool SoftVm::WatchCodePage(uint64_t ram_page, SoftVcpu& self) {
-  if (watched_[ram_page].load(std::memory_order_acquire)) return true;
-  memory_.PageFlags(ram_page).fetch_or(GuestMemory::kPageHasCode, std::memory_order_seq_cst);
-  self.mmu.DropWriteTags(ram_page);
-  std::vector<SoftVcpu*> others;
-  {
-    MutexLock lock(&vcpus_mu_);
-    others = vcpus_;
+// Never waits for the lock: who holds it may be waiting for this vCPU.
+void SoftVm::TurnToData(uint64_t ram_page) {
+  if (!watch_mu_.TryLock()) return;
+  PageCode& p = pages_[ram_page];
+  if (memory_.PageFlags(ram_page).load(std::memory_order_relaxed) & GuestMemory::kPageHasCode) {
+    // In this order: who reads the new version sees that nobody watches.
+    p.watched.store(false, std::memory_order_release);
+    p.version.fetch_add(1, std::memory_order_acq_rel);
+    p.granules.store(0, std::memory_order_relaxed);
+    p.stores.store(0, std::memory_order_relaxed);
+    const uint8_t turns = p.turns.load(std::memory_order_relaxed);
+    if (turns < kMostTurns) p.turns.store(turns + 1, std::memory_order_relaxed);
+    memory_.PageFlags(ram_page).fetch_and(static_cast<uint8_t>(~GuestMemory::kPageHasCode),
+                                          std::memory_order_release);
   }
-  for (SoftVcpu* v : others) {
-    if (v == &self) continue;
-    const uint64_t ticket = v->mmu.RequestFlush();
-    v->requests.fetch_or(kFlushRequest, std::memory_order_seq_cst);
-    // Whoever enters Run() after this looked sees the request before it stores.
-    while (!v->mmu.FlushDone(ticket) && v->in_run.load(std::memory_order_seq_cst)) {
-      if (self.mmu.flush_requested()) self.mmu.TakeFlushRequest();
-      if (self.requests.load(std::memory_order_acquire) & kKickRequest) return false;
-      std::this_thread::yield();
-    }
+  watch_mu_.Unlock();
+}
+
+bool SoftVm::WatchCode(uint64_t ram_page, unsigned first, unsigned size, SoftVcpu& self,
+                       uint32_t* version) {
+  PageCode& p = pages_[ram_page];
+  for (;;) {
+    // Before it is looked at whether somebody watches: a page that turns to data
+    // in between has another version then.
+    *version = p.version.load(std::memory_order_acquire);
+    if (p.watched.load(std::memory_order_acquire)) [[likely]]
+      break;
+    if (!Watch(ram_page, self)) return false;
   }
-  watched_[ram_page].store(true, std::memory_order_release);
+  const uint64_t bits = GranuleBits(first, size);
+  if ((p.granules.load(std::memory_order_acquire) & bits) != bits) {
+    p.granules.fetch_or(bits, std::memory_order_relaxed);
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+  }
   return true;
+}
+
+bool SoftVm::Watch(uint64_t ram_page, SoftVcpu& self) {
+  const auto serve = [&] {
+    if (self.mmu.flush_requested()) self.mmu.TakeFlushRequest();
+    if (self.requests.load(std::memory_order_acquire) & kKickRequest) return false;
+    std::this_thread::yield();
+    return true;
+  };
+  while (!watch_mu_.TryLock()) {
+    if (!serve()) return false;
+  }
+  PageCode& p = pages_[ram_page];
+  bool done = true;
+  if (!p.watched.load(std::memory_order_relaxed)) {
+    memory_.PageFlags(ram_page).fetch_or(GuestMemory::kPageHasCode, std::memory_order_seq_cst);
+    self.mmu.DropWriteTags(ram_page);
+    std::vector<SoftVcpu*> others;
+    {
+      MutexLock lock(&vcpus_mu_);
+      if (vcpus_.size() > 1) others = vcpus_;
+    }
+    for (SoftVcpu* v : others) {
+      if (v == &self) continue;
+      const uint64_t ticket = v->mmu.RequestWriteDrop(ram_page);
+      v->requests.fetch_or(kFlushRequest, std::memory_order_seq_cst);
+      // Whoever enters Run() after this looked sees the request before it stores.
+      while (done && !v->mmu.WriteDropDone(ticket) && v->in_run.load(std::memory_order_seq_cst)) {
+        done = serve();
+      }
+    }
+    if (done) p.watched.store(true, std::memory_order_release);
+  }
+  watch_mu_.Unlock();
+  return done;
 }
 
 void SoftVm::Add(SoftVcpu* vcpu) {

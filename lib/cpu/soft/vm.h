@@ -2,13 +2,20 @@
 // The software CPU's Vm: what its vCPUs share.
 //
 // Decoded code and stores. Each RAM page has a flag (GuestMemory::PageFlags,
-// kPageHasCode) and a version. A vCPU that decodes from a page for the first
-// time sets the flag, asks every other vCPU to drop its fast write entries and
-// waits until each has (a vCPU outside Run() counts as having), and only then
-// reads the bytes; while it waits it serves such requests itself, so two can
+// kPageHasCode), a version, and a bit for each granule of 64 bytes. A vCPU that
+// decodes from a page sets the flag, asks every other vCPU to drop its fast
+// write entries for the page and waits until each has (a vCPU outside Run()
+// counts as having), sets the bits of the granules, and only then reads the
+// bytes (WatchCode); while it waits it serves such requests itself, so two can
 // wait for each other. Stores to a flagged page take the slow path, which bumps
-// the version (CodeWritten); a block is valid while its page's version is the
-// one it was decoded at, which every block entry compares.
+// the version where a granule with code was hit (CodeWritten); a block is valid
+// while its page's version is the one it was decoded at, which every block entry
+// compares. Store then bit, bit then bytes, with a fence between: either the
+// decoder reads the new bytes or the writer sees the bit.
+//
+// A page that is stored to often, or as a whole, is data again: the flag and the
+// bits go, stores are fast, and the version is bumped, so that whoever runs the
+// page's code next compares it and asks to watch it again.
 #ifndef LIB_CPU_SOFT_VM_H_
 #define LIB_CPU_SOFT_VM_H_
 
@@ -41,20 +48,25 @@ class SoftVm final : public Vm, public SlotListener, public WriteWatcher {
   // Linear-to-physical addresses are ANDed with this.
   uint64_t a20_mask() const { return a20_mask_.load(std::memory_order_relaxed); }
 
-  // The version of a RAM page's code; odd bits mean nothing, only equality.
+  static constexpr unsigned kGranuleShift = 6;
+
+  // The version of a RAM page's code; only equality means something.
   uint32_t CodeVersion(uint64_t ram_page) const {
-    return versions_[ram_page].load(std::memory_order_acquire);
+    return pages_[ram_page].version.load(std::memory_order_acquire);
   }
-  // Bytes of a page flagged kPageHasCode have changed. Call it after the store:
-  // a vCPU that decodes between the two sees old bytes with the old version.
-  void CodeWritten(uint64_t ram_page);
-  // Before decoding from a RAM page: see above. On `self`'s thread. False where
-  // `self` was kicked while it waited: leave Run() and try again.
-  bool WatchCodePage(uint64_t ram_page, SoftVcpu& self);
-  // Where CodeVersion() lies; for memory that is no RAM, a place that never changes.
+  // Where CodeVersion() lies.
   const std::atomic<uint32_t>* VersionPlace(uint64_t ram_page) const {
-    return &versions_[ram_page];
+    return &pages_[ram_page].version;
   }
+  // Before the bytes [first, first + size) of a RAM page are decoded, or compared
+  // with what was: see above. On `self`'s thread. *version is the one that blocks
+  // made of them are valid at; of several calls for a block, the first call's.
+  // False where `self` was kicked while it waited: leave Run() and try again.
+  bool WatchCode(uint64_t ram_page, unsigned first, unsigned size, SoftVcpu& self,
+                 uint32_t* version);
+  // Bytes [first, first + size) of a page flagged kPageHasCode have changed. Call
+  // it after the store.
+  void CodeWritten(uint64_t ram_page, unsigned first, unsigned size);
 
   // Serialises locked accesses that no host instruction can do at once (MMIO,
   // page crossing) against each other.
@@ -65,12 +77,25 @@ class SoftVm final : public Vm, public SlotListener, public WriteWatcher {
   void Remove(SoftVcpu* vcpu);
 
  private:
+  struct PageCode {
+    std::atomic<uint32_t> version;
+    std::atomic<uint16_t> stores;  // since it is flagged; large ones count for more
+    std::atomic<uint8_t> turns;    // how often it went back to data, up to kMostTurns
+    std::atomic<bool> watched;     // no vCPU has a fast write entry for it
+    std::atomic<uint64_t> granules;
+  };
+  static_assert(sizeof(PageCode) == 16);
+
+  bool Watch(uint64_t ram_page, SoftVcpu& self);
+  void TurnToData(uint64_t ram_page);
+
   GuestMemory& memory_;
   const CpuModel model_;
   std::atomic<uint64_t> a20_mask_{~uint64_t{0}};
-  std::unique_ptr<std::atomic<uint32_t>[]> versions_;
-  // Per RAM page: no vCPU has a fast write entry for it any more.
-  std::unique_ptr<std::atomic<bool>[]> watched_;
+  const uint64_t page_count_;
+  PageCode* pages_;  // zero pages of the host until used
+  // Held while a page becomes watched, and while one ceases to be.
+  Mutex watch_mu_;
   Mutex split_lock_;
   Mutex vcpus_mu_;
   std::vector<SoftVcpu*> vcpus_ ABSL_GUARDED_BY(vcpus_mu_);
