@@ -2,6 +2,8 @@
 #include "lib/pci/device.h"
 
 #include <algorithm>
+#include <bit>
+#include <cstring>
 
 namespace atl::pci {
 namespace {
@@ -14,13 +16,17 @@ constexpr uint32_t kBarIo = 1;
 constexpr uint32_t kBar64 = 1 << 2;
 constexpr uint32_t kBarPrefetch = 1 << 3;
 
+constexpr uint32_t kRomEnable = 1;
+constexpr size_t kMinRom = 2048;
+constexpr size_t kMaxRom = 16 << 20;
+
 // Devices of conventional PCI decode 64 KiB of ports.
 constexpr uint64_t kPortSpace = 0x10000;
 
 }  // namespace
 
 PciDevice::PciDevice(const PciWiring& wiring, const PciSpec& spec)
-    : wiring_(wiring), bars_(spec.bars), msix_spec_(spec.msix) {
+    : wiring_(wiring), bars_(spec.bars), msix_spec_(spec.msix), rom_(spec.rom) {
   config_.Define({kVendorId, 2, spec.vendor});
   config_.Define({kDeviceId, 2, spec.device});
   // I/O, memory, bus master, parity response, SERR#, INTx disable.
@@ -46,6 +52,10 @@ PciDevice::PciDevice(const PciWiring& wiring, const PciSpec& spec)
     if (bar.kind == BarKind::kMemory64) {
       config_.Define({static_cast<uint8_t>(at + 4), 4, 0, 0xFFFFFFFF});
     }
+  }
+  if (!rom_.empty()) {
+    rom_.resize(std::bit_ceil(std::clamp(rom_.size(), kMinRom, kMaxRom)), 0xFF);
+    config_.Define({kRomBar, 4, 0, ~static_cast<uint32_t>(rom_.size() - 1) | kRomEnable});
   }
   if (msix_spec_.has_value()) {
     msix_.emplace(msix_spec_->vectors, wiring_.msi);
@@ -117,6 +127,13 @@ uint64_t PciDevice::Read(unsigned region, uint64_t offset, unsigned size) {
       return msix_->ReadPba(offset - msix_spec_->pba_offset, size);
     }
   }
+  if (region == kRomRegion) {
+    uint64_t value = ~uint64_t{0};
+    if (offset < rom_.size() && rom_.size() - offset >= size) {
+      std::memcpy(&value, rom_.data() + offset, size);
+    }
+    return size >= 8 ? value : value & ((uint64_t{1} << 8 * size) - 1);
+  }
   return ReadRegion(region, offset, size);
 }
 
@@ -154,18 +171,28 @@ PciDevice::Mapping PciDevice::WantedMapping(const BarSpec& bar) const {
   return {true, base};
 }
 
+PciDevice::Mapping PciDevice::WantedRomMapping() const {
+  const uint32_t bar = config_.Get<uint32_t>(kRomBar);
+  const uint32_t base = bar & ~static_cast<uint32_t>(rom_.size() - 1);
+  if ((config_.Get<uint16_t>(kCommand) & kCommandMemory) == 0 || (bar & kRomEnable) == 0) return {};
+  if (base == 0 || base > 0xFFFFFFFF - rom_.size()) return {};
+  return {true, base};
+}
+
+void PciDevice::Place(unsigned region, Space space, uint64_t size, const Mapping& wanted) {
+  Mapping& now = mappings_[region];
+  if (now == wanted) return;
+  if (now.mapped) wiring_.mapper->Unmap(*this, region);
+  now = wanted;
+  if (now.mapped) wiring_.mapper->Map(*this, region, space, now.base, size);
+}
+
 void PciDevice::UpdateMappings() {
   for (const BarSpec& bar : bars_) {
-    Mapping& now = mappings_[bar.index];
-    const Mapping wanted = WantedMapping(bar);
-    if (now == wanted) continue;
-    if (now.mapped) wiring_.mapper->Unmap(*this, bar.index);
-    now = wanted;
-    if (now.mapped) {
-      wiring_.mapper->Map(*this, bar.index, bar.kind == BarKind::kIo ? Space::kPort : Space::kMmio,
-                          now.base, bar.size);
-    }
+    Place(bar.index, bar.kind == BarKind::kIo ? Space::kPort : Space::kMmio, bar.size,
+          WantedMapping(bar));
   }
+  if (!rom_.empty()) Place(kRomRegion, Space::kMmio, rom_.size(), WantedRomMapping());
 }
 
 void PciDevice::UpdateMsix() {

@@ -4,7 +4,7 @@
 // type 0 header, BAR sizing and mapping, the capability list, INTx and MSI-X
 // are here, once for all.
 //
-// Region n of the device is BAR n. Further regions (legacy ports) may be
+// Region n of the device is BAR n, region 6 the ROM. Further regions (legacy ports) may be
 // numbered from kFirstExtraRegion; the machine maps them.
 //
 // Thread rule: everything with the function's lock held.
@@ -50,6 +50,8 @@ struct PciSpec {
   bool multifunction = false;
   std::vector<BarSpec> bars;
   std::optional<MsixSpec> msix;
+  // An option ROM's image, at most 16 MiB; empty for none.
+  std::vector<uint8_t> rom;
   // Registers beyond the header, or ones that replace a part of it.
   std::vector<ConfigRegister> registers;
 };
@@ -57,6 +59,7 @@ struct PciSpec {
 class PciDevice : public dev::Device {
  public:
   static constexpr unsigned kBars = 6;
+  static constexpr unsigned kRomRegion = 6;
   static constexpr unsigned kFirstExtraRegion = 8;
 
   PciDevice(const PciWiring& wiring, const PciSpec& spec);
@@ -112,6 +115,8 @@ class PciDevice : public dev::Device {
     friend bool operator==(const Mapping&, const Mapping&) = default;
   };
   Mapping WantedMapping(const BarSpec& bar) const;
+  Mapping WantedRomMapping() const;
+  void Place(unsigned region, Space space, uint64_t size, const Mapping& wanted);
   void UpdateMappings();
   void UpdateIntx();
   void UpdateMsix();
@@ -120,8 +125,9 @@ class PciDevice : public dev::Device {
   PciWiring wiring_;
   ConfigSpace config_;
   std::vector<BarSpec> bars_;
-  std::array<Mapping, kBars> mappings_{};
+  std::array<Mapping, kRomRegion + 1> mappings_{};
   std::optional<MsixSpec> msix_spec_;
+  std::vector<uint8_t> rom_;  // a power of two of bytes, or none
   std::optional<Msix> msix_;
   unsigned msix_capability_ = 0;
   unsigned next_capability_ = 0x40;
