@@ -28,6 +28,7 @@ constexpr DeviceType kTypes[] = {
     {"piix3-isa", Attachment::kBoard, "ISA bridge, routes PCI interrupts", ""},
     {"piix4-pm", Attachment::kBoard, "PCI function that places the ACPI and SMBus ports", ""},
     {"reset-port", Attachment::kBoard, "reset by port 0xCF9", ""},
+    {"std-vga", Attachment::kBoard, "VGA with the Bochs display interface, 16 MiB, by -vga", ""},
     {"virtio-blk", Attachment::kPci, "virtio disk, modern and transitional", ""},
 };
 

@@ -22,6 +22,7 @@ struct Surface {
   unsigned width = 0;
   unsigned height = 0;
   std::vector<uint32_t> pixels;  // width * height
+  uint64_t token = 0;            // the screen's own mark of what it drew last
 
   void Resize(unsigned w, unsigned h) {
     width = w;

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// From a VGA's registers and memory to a picture.
+#ifndef LIB_VGA_RENDER_H_
+#define LIB_VGA_RENDER_H_
+
+#include <cstdint>
+#include <optional>
+#include <span>
+
+#include "lib/ui/screen.h"
+#include "lib/ui/surface.h"
+#include "lib/vga/registers.h"
+
+namespace atl::vga {
+
+// What blinks, and whether it shows now. A cursor blinks twice as fast as
+// characters do.
+struct BlinkPhase {
+  bool cursor = true;
+  bool characters = true;
+  friend bool operator==(const BlinkPhase&, const BlinkPhase&) = default;
+};
+BlinkPhase PhaseAt(uint64_t now_ns);
+
+ui::ScreenKind KindOf(const Registers& r, uint64_t vram_bytes);
+
+// `vram`: a power of two of bytes, at least 256 KiB; the guest may write to it
+// meanwhile. `out` gets the size that the mode has.
+void Render(const Registers& r, std::span<const uint8_t> vram, BlinkPhase phase, ui::Surface* out);
+
+// The characters of a text mode; nothing in others.
+std::optional<ui::TextScreen> ReadText(const Registers& r, std::span<const uint8_t> vram);
+
+}  // namespace atl::vga
+
+#endif  // LIB_VGA_RENDER_H_
