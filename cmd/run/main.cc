@@ -15,7 +15,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "cmd/run/check.h"
+#include "cmd/run/curses.h"
 #include "cmd/run/options.h"
+#include "cmd/run/screendump.h"
 #include "lib/base/status_macros.h"
 #include "lib/base/unique_fd.h"
 #include "lib/char/stream.h"
@@ -117,13 +119,19 @@ absl::StatusOr<int> RunGuest(const Invocation& invocation) {
   ASSIGN_OR_RETURN(std::unique_ptr<host::EventLoop> loop, host::EventLoop::Create());
   vm::Machine* machine_to_end = nullptr;
   // Blocked before any thread starts, so that every thread inherits that.
-  ASSIGN_OR_RETURN(std::unique_ptr<host::SignalWatch> signals,
-                   host::SignalWatch::Create(
-                       loop.get(), {SIGINT, SIGTERM, SIGHUP}, [&machine_to_end](int number) {
-                         if (machine_to_end == nullptr) return;
-                         machine_to_end->RequestEnd({vm::EndKind::kQuit, 128 + number,
-                                                     absl::StrCat("signal ", strsignal(number))});
-                       }));
+  std::unique_ptr<CursesDisplay> curses;
+  ASSIGN_OR_RETURN(
+      std::unique_ptr<host::SignalWatch> signals,
+      host::SignalWatch::Create(
+          loop.get(), {SIGINT, SIGTERM, SIGHUP, SIGWINCH}, [&machine_to_end, &curses](int number) {
+            if (number == SIGWINCH) {
+              if (curses != nullptr) curses->Resized();
+              return;
+            }
+            if (machine_to_end == nullptr) return;
+            machine_to_end->RequestEnd(
+                {vm::EndKind::kQuit, 128 + number, absl::StrCat("signal ", strsignal(number))});
+          }));
   ASSIGN_OR_RETURN(
       std::unique_ptr<vm::Machine> machine,
       vm::Machine::Create(config, selection, *loop, [&events](const vm::MachineEvent& e) {
@@ -139,7 +147,24 @@ absl::StatusOr<int> RunGuest(const Invocation& invocation) {
                  static_cast<uint64_t>(std::chrono::nanoseconds(*invocation.timeout).count()));
   }
 
+  std::unique_ptr<Screendump> screendump;
+  if (invocation.screendump) {
+    screendump = std::make_unique<Screendump>(
+        *invocation.screendump, *loop, *machine->screen(),
+        [](const absl::Status& status) { Say(absl::StrCat("-screendump: ", status.message())); });
+  }
+
+  if (invocation.curses) {
+    ASSIGN_OR_RETURN(curses,
+                     CursesDisplay::Create(*loop, *machine->screen(), machine->input(), [&machine] {
+                       machine->RequestEnd({vm::EndKind::kQuit, 0, "asked for at the console"});
+                     }));
+  }
+
   const vm::End end = machine->Run();
+  curses.reset();
+  absl::Status pictured = screendump != nullptr ? screendump->AtEnd() : absl::OkStatus();
+  screendump.reset();
   const int status = ExitStatus(end);
   const uint64_t instructions = machine->instructions();
   timeout.reset();
@@ -157,6 +182,7 @@ absl::StatusOr<int> RunGuest(const Invocation& invocation) {
     default:
       break;
   }
+  RETURN_IF_ERROR(pictured);
   return status;
 }
 

@@ -22,6 +22,11 @@ enum class Mode : uint8_t {
   kList,    // an option's value was "help"
 };
 
+struct ScreendumpOptions {
+  std::string file;
+  std::optional<std::chrono::seconds> after;  // not set: at the end
+};
+
 struct Invocation {
   Mode mode = Mode::kRun;
   bool json = false;        // --json, with --check and --dry-run
@@ -29,6 +34,8 @@ struct Invocation {
   std::string events_file;  // empty: standard error
   std::string list;         // kList: what to print
   std::optional<std::chrono::milliseconds> timeout;
+  bool curses = false;  // -display curses
+  std::optional<ScreendumpOptions> screendump;
   vm::MachineConfig machine;
 };
 

@@ -21,7 +21,6 @@
 #include "lib/dev/reset_port.h"
 #include "lib/dev/rtc.h"
 #include "lib/dev/uart.h"
-#include "lib/ide/cd_drive.h"
 #include "lib/ide/piix_ide.h"
 #include "lib/pci/bus.h"
 #include "lib/pci/bus_mapper.h"
@@ -30,11 +29,12 @@
 #include "lib/pci/pirq.h"
 #include "lib/pci/resources.h"
 #include "lib/ui/screen.h"
+#include "lib/vga/std_vga.h"
 #include "lib/virtio/blk.h"
 #include "lib/virtio/pci.h"
 #include "lib/vm/console.h"
+#include "lib/vm/display.h"
 #include "lib/vm/drives.h"
-#include "lib/vm/removable.h"
 #include "lib/vm/shadow.h"
 #include "lib/work/worker_pool.h"
 
@@ -58,6 +58,7 @@ constexpr SerialPlace kSerials[] = {{0x3F8, 4}, {0x2F8, 3}, {0x3E8, 4}, {0x2E8, 
 // PCI slots: the chipset's are where firmware and old systems look for it.
 constexpr unsigned kHostBridgeSlot = 0;
 constexpr unsigned kPiixSlot = 1;
+constexpr unsigned kVgaSlot = 2;
 constexpr unsigned kFirstFreeSlot = 4;
 
 // The keyboard and the mouse behind the keyboard controller, for any thread.
@@ -82,33 +83,6 @@ class Ps2Input final : public ui::Input {
   DeviceLock* lock_ = nullptr;
 };
 
-// A CD drive, for who changes its medium.
-class CdPort final : public MediumPort {
- public:
-  explicit CdPort(ide::CdDrive& drive) : drive_(drive) {}
-  bool cdrom() const override { return true; }
-  bool tray_open() const override { return drive_.tray_open(); }
-  bool locked() const override { return drive_.locked(); }
-  void OpenTray() override { drive_.OpenTray(); }
-  void CloseTray() override { drive_.CloseTray(); }
-  void RequestEject() override { drive_.RequestEject(); }
-  absl::Status Accepts(const block::Disk& medium) const override {
-    if (medium.size() >= ide::CdDrive::kSectorBytes) return absl::OkStatus();
-    return absl::InvalidArgumentError(
-        absl::StrCat(medium.name(), ": no CD: shorter than a sector of 2048 bytes"));
-  }
-  void Insert(std::shared_ptr<block::Disk> medium, bool at_start) override {
-    at_start ? drive_.Load(std::move(medium)) : drive_.Insert(std::move(medium));
-  }
-  void Remove() override { drive_.Remove(); }
-  void SetTrayHandler(std::function<void(bool open)> handler) override {
-    drive_.SetTrayHandler(std::move(handler));
-  }
-
- private:
-  ide::CdDrive& drive_;
-};
-
 class PcBoard final : public Board {
  public:
   explicit PcBoard(const BoardContext& context)
@@ -126,29 +100,27 @@ class PcBoard final : public Board {
   dev::Bus& bus() override { return bus_; }
   dev::IrqChips& irqs() override { return irqs_; }
   dev::FwCfg& fw_cfg() override { return fw_cfg_; }
-  ui::Screen* screen() override { return nullptr; }
+  ui::Screen* screen() override { return display_ == nullptr ? nullptr : &display_->screen(); }
   ui::Input& input() override { return input_; }
   void SetBios(std::span<uint8_t> image) override { shadow_.SetBios(image); }
 
   absl::Status Start() override {
     for (const std::unique_ptr<ConsolePump>& p : pumps_) RETURN_IF_ERROR(p->Start());
-    shadow_.GuestRuns(true);
+    GuestRuns(true);
     return absl::OkStatus();
   }
 
   void Reset() override {
     // All vCPUs stand still, so that what changes here changes at once.
-    shadow_.GuestRuns(false);
+    GuestRuns(false);
     for (const Part& p : parts_) {
       p.lock->Run([&p] { p.device->Reset(); });
     }
     irqs_.lock().Run([this] { irqs_.Reset(); });
-    const BootConfig& boot = context_.config->boot;
-    rtc_->SetBootOrder(!started_ && !boot.once.empty() ? boot.once : boot.order);
     // The FADT names no port that would turn ACPI on: it is.
     pm_->EnableAcpi();
     context_.control->SetA20(true);
-    shadow_.GuestRuns(started_);
+    GuestRuns(started_);
     started_ = true;
   }
 
@@ -168,14 +140,10 @@ class PcBoard final : public Board {
     pm_lock_->Run([this] { pm_->PressPowerButton(); });
   }
   std::vector<DriveState> drives() override { return drives_.States(); }
-  Media& media() override { return removable_; }
-  std::vector<std::string> BootDevices(char letter) override;
 
   absl::Status Close() override {
     workers_.WaitIdle();
-    absl::Status first = drives_.Close();
-    first.Update(removable_.Close());
-    return first;
+    return drives_.Close();
   }
 
  private:
@@ -185,6 +153,10 @@ class PcBoard final : public Board {
     DeviceLock* lock;
   };
 
+  void GuestRuns(bool runs) {
+    shadow_.GuestRuns(runs);
+    if (display_ != nullptr) display_->framebuffer().GuestRuns(runs);
+  }
   DeviceLock& NewLock() {
     locks_.push_back(std::make_unique<DeviceLock>(context_.clock));
     return *locks_.back();
@@ -219,6 +191,7 @@ class PcBoard final : public Board {
   absl::Status BuildSerials();
   absl::Status BuildPorts();
   absl::Status BuildPci();
+  absl::Status BuildDisplay();
   absl::Status BuildDisks();
 
   const BoardContext context_;
@@ -230,9 +203,8 @@ class PcBoard final : public Board {
   dev::FwCfg fw_cfg_;
   pci::BusMapper bars_;
   Shadow shadow_;
+  std::unique_ptr<Display> display_;  // null with -vga none
   Drives drives_;
-  std::vector<std::unique_ptr<ide::CdDrive>> cds_;
-  RemovableDrives removable_;
   work::WorkerPool workers_;
   std::vector<std::unique_ptr<work::Background>> backgrounds_;
   std::vector<std::unique_ptr<chr::Stream>> streams_;
@@ -243,10 +215,8 @@ class PcBoard final : public Board {
   std::vector<Part> parts_;
   std::vector<std::unique_ptr<ConsolePump>> pumps_;
   dev::AcpiPm* pm_ = nullptr;
-  dev::Rtc* rtc_ = nullptr;
   Ps2Input input_;
   DeviceLock* pm_lock_ = nullptr;
-  std::vector<unsigned> virtio_slots_;
   bool started_ = false;
 };
 
@@ -257,6 +227,7 @@ absl::Status PcBoard::Build() {
   RETURN_IF_ERROR(BuildSerials());
   RETURN_IF_ERROR(BuildPorts());
   RETURN_IF_ERROR(BuildPci());
+  RETURN_IF_ERROR(BuildDisplay());
   return BuildDisks();
 }
 
@@ -298,7 +269,7 @@ absl::Status PcBoard::BuildTimers() {
   dev::Rtc& rtc = New<dev::Rtc>(rtc_lock, hpet.irq8_input(), rtc_lock.clock());
   rtc.SetMemorySize(context_.memory->low_ram_bytes(), context_.memory->high_ram_bytes());
   rtc.SetCpuCount(context_.config->vcpus);
-  rtc_ = &rtc;
+  rtc.SetBootOrder("c");
   return Ports(rtc_lock, rtc, 0, 0x70, 2);
 }
 
@@ -392,6 +363,33 @@ absl::Status PcBoard::BuildPci() {
   return absl::OkStatus();
 }
 
+absl::Status PcBoard::BuildDisplay() {
+  // No RAM shows between 640 KiB and the VGA's ROM.
+  context_.memory->SetSlot(Gpa(vga::Vga::kWindowBase), vga::Vga::kWindowSize, nullptr,
+                           SlotKind::kRam);
+  if (context_.config->vga == VgaKind::kNone) return absl::OkStatus();
+  DeviceLock& lock = NewLock();
+  ASSIGN_OR_RETURN(display_, Display::Create(*context_.config, *context_.memory, bars_, lock,
+                                             context_.at_standstill));
+  std::unique_ptr<pci::PciDevice> function =
+      display_->NewFunction(pci_->Wire(pci::DevFn(kVgaSlot, 0)));
+  pci::PciDevice& vga = *function;
+  const dev::MapOptions memory = {.max_access = 8, .unaligned = true};
+  bars_.AddDevice(vga, lock, memory);
+  RETURN_IF_ERROR(bus_.Map(Space::kMmio, lock, vga, vga::kWindowRegion, vga::Vga::kWindowBase,
+                           vga::Vga::kWindowSize, memory)
+                      .status());
+  RETURN_IF_ERROR(
+      Ports(lock, vga, vga::kDispiRegion, 0x1CE, 3, {.max_access = 2, .unaligned = true}));
+  RETURN_IF_ERROR(Ports(lock, vga, vga::kMonoPorts, 0x3B4, 7));
+  RETURN_IF_ERROR(Ports(lock, vga, vga::kVgaPorts, 0x3C0, 16));
+  RETURN_IF_ERROR(Ports(lock, vga, vga::kColorPorts, 0x3D4, 7));
+  pci_->Attach(&vga, &lock);
+  parts_.push_back({&vga, &lock});
+  functions_.push_back(std::move(function));
+  return absl::OkStatus();
+}
+
 absl::Status PcBoard::BuildDisks() {
   ASSIGN_OR_RETURN(drives_, Drives::Open(*context_.config));
   drives_.SetErrorHandler(context_.on_disk_error);
@@ -405,25 +403,11 @@ absl::Status PcBoard::BuildDisks() {
     channels[i].memory = context_.memory;
     channels[i].background = backgrounds_.back().get();
   }
-  ASSIGN_OR_RETURN(FloppyPlaces floppies, PlaceFloppyDrives(*context_.config));
-  for (const DriveConfig* d : floppies) {
-    if (d != nullptr) {
-      return absl::UnimplementedError(absl::StrCat("option '", d->option, "': no floppy drives"));
-    }
-  }
-  ASSIGN_OR_RETURN(IdePlaces places, PlaceIdeDrives(*context_.config));
   std::array<ide::DriveOptions, 4> drives;
   for (size_t i = 0; i < drives.size(); ++i) {
-    if (drives_.ide[i] != nullptr) {
-      drives[i].disk = drives_.ide[i]->disk.get();
-      drives[i].serial = drives_.ide[i]->serial;
-    } else if (places[i] != nullptr) {
-      cds_.push_back(std::make_unique<ide::CdDrive>());
-      drives[i].cd = cds_.back().get();
-      drives[i].serial = SerialOf(*places[i], i + 1);
-      RETURN_IF_ERROR(removable_.Add(DriveName(*places[i], i), *places[i], ide_lock,
-                                     std::make_unique<CdPort>(*cds_.back())));
-    }
+    if (drives_.ide[i] == nullptr) continue;
+    drives[i].disk = drives_.ide[i]->disk.get();
+    drives[i].serial = drives_.ide[i]->serial;
   }
   std::unique_ptr<pci::PciDevice> ide_function =
       ide::NewPiix3Ide(pci_->Wire(pci::DevFn(kPiixSlot, 1)), channels, drives);
@@ -434,7 +418,6 @@ absl::Status PcBoard::BuildDisks() {
 
   unsigned slot = kFirstFreeSlot;
   for (const std::unique_ptr<Drive>& drive : drives_.virtio) {
-    virtio_slots_.push_back(slot);
     DeviceLock& lock = NewLock();
     backgrounds_.push_back(workers_.NewBackground(&lock));
     virtio::BlkOptions options;
@@ -445,28 +428,6 @@ absl::Status PcBoard::BuildDisks() {
                                                   backgrounds_.back().get(), std::move(options))));
   }
   return absl::OkStatus();
-}
-
-// Open Firmware's paths, as SeaBIOS writes them.
-std::vector<std::string> PcBoard::BootDevices(char letter) {
-  std::vector<std::string> out;
-  const auto ide_places = PlaceIdeDrives(*context_.config);
-  for (size_t i = 0; ide_places.ok() && i < ide_places->size(); ++i) {
-    if ((*ide_places)[i] == nullptr) continue;
-    if (((*ide_places)[i]->media == Medium::kCdrom ? 'd' : 'c') != letter) continue;
-    out.push_back(absl::StrCat("/pci@i0cf8/ide@", kPiixSlot, ",1/drive@", i / 2, "/disk@", i % 2));
-  }
-  if (letter == 'c') {
-    for (unsigned slot : virtio_slots_) {
-      out.push_back(absl::StrCat("/pci@i0cf8/scsi@", absl::Hex(slot), "/disk@0,0"));
-    }
-  }
-  if (letter == 'a') {
-    for (int i = 0; i < 2; ++i) {
-      out.push_back(absl::StrCat("/pci@i0cf8/isa@", kPiixSlot, "/fdc@03f0/floppy@", i));
-    }
-  }
-  return out;
 }
 
 }  // namespace
