@@ -42,19 +42,24 @@ absl::StatusOr<std::unique_ptr<GuestMemory>> GuestMemory::Create(uint64_t ram_by
                                                      "M: the host has ", host >> 20,
                                                      "M of memory and swap"));
   }
-  // Room to begin at a huge page's boundary.
-  const uint64_t mapped = ram_bytes + kHugePage;
-  void* p = mmap(nullptr, mapped, PROT_READ | PROT_WRITE,
-                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  // Room to begin at a huge page's boundary, between two pages that nobody may
+  // touch: an access of the backend that runs past either end ends there.
+  const uint64_t mapped = ram_bytes + 2 * kHugePage;
+  void* p = mmap(nullptr, mapped, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (p == MAP_FAILED) {
     return ErrnoError(errno, absl::StrCat("guest memory of ", ram_bytes >> 20, "M"));
   }
   uint8_t* const begin = static_cast<uint8_t*>(p);
-  uint8_t* const ram = begin + (RoundUp(reinterpret_cast<uint64_t>(begin), kHugePage) -
+  uint8_t* const ram = begin + (RoundUp(reinterpret_cast<uint64_t>(begin) + kPageSize, kHugePage) -
                                 reinterpret_cast<uint64_t>(begin));
-  if (ram > begin) munmap(begin, static_cast<size_t>(ram - begin));
-  if (ram + ram_bytes < begin + mapped) {
-    munmap(ram + ram_bytes, static_cast<size_t>(begin + mapped - (ram + ram_bytes)));
+  uint8_t* const guard = ram - kPageSize;
+  uint8_t* const end = ram + ram_bytes + kPageSize;
+  if (guard > begin) munmap(begin, static_cast<size_t>(guard - begin));
+  if (end < begin + mapped) munmap(end, static_cast<size_t>(begin + mapped - end));
+  if (mprotect(ram, ram_bytes, PROT_READ | PROT_WRITE) != 0) {
+    const int error = errno;
+    munmap(guard, static_cast<size_t>(end - guard));
+    return ErrnoError(error, absl::StrCat("guest memory of ", ram_bytes >> 20, "M"));
   }
   // Huge pages where the host gives them: 512 times fewer faults as the guest
   // first touches its memory, and the software CPU's reach is the host TLB's.
@@ -76,7 +81,8 @@ GuestMemory::GuestMemory(uint8_t* ram, uint64_t ram_bytes)
   }
 }
 
-GuestMemory::~GuestMemory() { munmap(ram_, ram_bytes_); }
+// With its guard pages.
+GuestMemory::~GuestMemory() { munmap(ram_ - kPageSize, ram_bytes_ + 2 * kPageSize); }
 
 uint64_t GuestMemory::low_ram_bytes() const { return std::min(ram_bytes_, kLowRamLimit); }
 uint64_t GuestMemory::high_ram_bytes() const { return ram_bytes_ - low_ram_bytes(); }
