@@ -34,6 +34,7 @@ using DataPages = std::array<uint8_t, kDataBytes>;
 struct Case {
   Registers start;  // rip: where `code` lies
   std::vector<uint8_t> code;
+  uint64_t entry = 0;  // byte of `code` to begin at
   const DataPages* data = nullptr;
 };
 

@@ -67,7 +67,7 @@ void OnSignal(int signal, siginfo_t*, void* context) {
       memcpy(g.home_fx, fx, 512);
       const Registers& s = g.c->start;
       for (int i = 0; i < 16; i++) r[kGreg[i]] = static_cast<greg_t>(s.gpr[i]);
-      r[REG_RIP] = static_cast<greg_t>(s.rip);
+      r[REG_RIP] = static_cast<greg_t>(s.rip + g.c->entry);
       r[REG_EFL] = static_cast<greg_t>(s.rflags | 0x202);
       memcpy(fx, s.fx, 416);  // behind it lie the kernel's own words
       MarkPresent(fx);
