@@ -33,6 +33,7 @@ FileVerdict CheckDrive(const vm::DriveConfig& drive) {
   FileVerdict v{drive.option, drive.file, false, ""};
   block::OpenOptions options;
   options.format = drive.format;
+  if (drive.media == vm::Medium::kCdrom && options.format.empty()) options.format = "raw";
   options.force_share = true;  // only looking: a guest may be running on it
   auto image = block::Image::Open(drive.file, options);
   if (!image.ok()) {
@@ -61,6 +62,17 @@ FileVerdict CheckKernel(const vm::MachineConfig& config) {
   return v;
 }
 
+// For DryRun().
+struct Disk {
+  std::string place;
+  const vm::DriveConfig* drive;
+};
+bool IsCd(const Disk& d) { return d.drive->media == vm::Medium::kCdrom; }
+std::string FormatOf(const Disk& d) {
+  if (!d.drive->format.empty()) return d.drive->format;
+  return IsCd(d) ? "raw" : "probed";
+}
+
 }  // namespace
 
 absl::StatusOr<int> CheckHost(const Invocation& invocation) {
@@ -68,7 +80,9 @@ absl::StatusOr<int> CheckHost(const Invocation& invocation) {
   const std::vector<vm::BackendVerdict> backends = vm::ProbeBackends(config);
   std::vector<FileVerdict> files;
   if (!config.kernel.empty()) files.push_back(CheckKernel(config));
-  for (const vm::DriveConfig& d : config.drives) files.push_back(CheckDrive(d));
+  for (const vm::DriveConfig& d : config.drives) {
+    if (!d.file.empty()) files.push_back(CheckDrive(d));
+  }
 
   bool wanted_backend = false;
   for (const vm::BackendVerdict& b : backends) {
@@ -114,14 +128,14 @@ absl::StatusOr<int> CheckHost(const Invocation& invocation) {
 absl::StatusOr<int> DryRun(const Invocation& invocation) {
   const vm::MachineConfig& m = invocation.machine;
   ASSIGN_OR_RETURN(vm::IdePlaces ide, vm::PlaceIdeDrives(m));
-  struct Disk {
-    std::string place;
-    const vm::DriveConfig* drive;
-  };
   std::vector<Disk> disks;
   constexpr absl::string_view kIdeNames[] = {"hda", "hdb", "hdc", "hdd"};
   for (size_t i = 0; i < ide.size(); ++i) {
     if (ide[i] != nullptr) disks.push_back({std::string(kIdeNames[i]), ide[i]});
+  }
+  ASSIGN_OR_RETURN(vm::FloppyPlaces floppies, vm::PlaceFloppyDrives(m));
+  for (size_t i = 0; i < floppies.size(); ++i) {
+    if (floppies[i] != nullptr) disks.push_back({i == 0 ? "fda" : "fdb", floppies[i]});
   }
   int virtio = 0;
   for (const vm::DriveConfig& d : m.drives) {
@@ -138,8 +152,9 @@ absl::StatusOr<int> DryRun(const Invocation& invocation) {
     json.Key("disks").BeginArray();
     for (const Disk& d : disks) {
       json.BeginObject().Key("place").String(d.place).Key("file").String(d.drive->file);
-      json.Key("format").String(d.drive->format.empty() ? "probed" : d.drive->format);
-      json.Key("readonly").Bool(d.drive->read_only).EndObject();
+      json.Key("media").String(IsCd(d) ? "cdrom" : "disk").Key("format").String(FormatOf(d));
+      json.Key("readonly").Bool(d.drive->read_only || IsCd(d));
+      json.Key("snapshot").Bool(d.drive->snapshot).EndObject();
     }
     json.EndArray().EndObject();
     cli::Print(json.text() + "\n");
@@ -154,9 +169,14 @@ absl::StatusOr<int> DryRun(const Invocation& invocation) {
     if (!m.append.empty()) absl::StrAppend(&out, "append   ", cli::Printable(m.append), "\n");
   }
   for (const Disk& d : disks) {
-    absl::StrAppend(&out, "disk     ", d.place, ": ", cli::Printable(d.drive->file), " (",
-                    d.drive->format.empty() ? "probed" : d.drive->format,
-                    d.drive->read_only ? ", read-only" : "", ")\n");
+    absl::StrAppend(&out, IsCd(d) ? "cdrom" : "disk ", "    ", d.place, ": ");
+    if (d.drive->file.empty()) {
+      out += "empty\n";
+      continue;
+    }
+    absl::StrAppend(&out, cli::Printable(d.drive->file), " (", FormatOf(d),
+                    d.drive->read_only ? ", read-only" : "",
+                    d.drive->snapshot && !IsCd(d) ? ", snapshot" : "", ")\n");
   }
   cli::Print(out);
   return cli::kExitDone;

@@ -27,6 +27,7 @@ using vm::DebugconConfig;
 using vm::DebugExitConfig;
 
 constexpr unsigned kMaxSerials = 4;
+constexpr unsigned kCdromPlace = 2;  // hdc
 
 absl::StatusOr<vm::SerialConfig> ParseSerial(absl::string_view option, absl::string_view text) {
   vm::SerialConfig out;
@@ -106,21 +107,71 @@ absl::Status AddDrives(const Parsed& args, vm::MachineConfig& machine) {
       machine.drives.push_back(std::move(drive));
     }
   }
+  const auto add = [&](absl::string_view option, vm::DiskInterface interface, vm::Medium media,
+                       unsigned index) {
+    std::optional<std::string> file = args.Text(option);
+    if (!file) return;
+    vm::DriveConfig drive;
+    drive.file = *file;
+    drive.interface = interface;
+    drive.media = media;
+    drive.index = index;
+    drive.option = std::string(option);
+    machine.drives.push_back(std::move(drive));
+  };
+  add("-cdrom", vm::DiskInterface::kIde, vm::Medium::kCdrom, kCdromPlace);
+  add("-fda", vm::DiskInterface::kFloppy, vm::Medium::kDisk, 0);
+  add("-fdb", vm::DiskInterface::kFloppy, vm::Medium::kDisk, 1);
   for (const cli::Given* given : args.All("-drive")) {
     const Parsed& keys = given->keys;
     vm::DriveConfig drive;
     drive.option = "-drive";
     drive.file = keys.TextOr("file", "");
     drive.format = keys.TextOr("format", "");
-    if (keys.TextOr("if", "ide") == "virtio") drive.interface = vm::DiskInterface::kVirtio;
+    const std::string interface = keys.TextOr("if", "ide");
+    if (interface == "virtio") drive.interface = vm::DiskInterface::kVirtio;
+    if (interface == "floppy") drive.interface = vm::DiskInterface::kFloppy;
+    if (keys.TextOr("media", "disk") == "cdrom") drive.media = vm::Medium::kCdrom;
+    drive.id = keys.TextOr("id", "");
     if (std::optional<uint64_t> index = keys.Number("index")) {
       drive.index = static_cast<unsigned>(*index);
     }
     drive.read_only = keys.OnOr("readonly", false);
+    drive.snapshot = keys.OnOr("snapshot", args.OnOr("-snapshot", false));
     drive.serial = keys.TextOr("serial", "");
     machine.drives.push_back(std::move(drive));
   }
+  for (vm::DriveConfig& d : machine.drives) {
+    if (d.option != "-drive") d.snapshot = args.OnOr("-snapshot", false);
+  }
+  // A CD drive is always there where there is room: media come later.
+  absl::StatusOr<vm::IdePlaces> places = vm::PlaceIdeDrives(machine);
+  const bool has_cd =
+      std::any_of(machine.drives.begin(), machine.drives.end(),
+                  [](const vm::DriveConfig& d) { return d.media == vm::Medium::kCdrom; });
+  if (places.ok() && (*places)[kCdromPlace] == nullptr && !has_cd) {
+    vm::DriveConfig drive;
+    drive.media = vm::Medium::kCdrom;
+    drive.index = kCdromPlace;
+    drive.option = "-cdrom";
+    machine.drives.push_back(std::move(drive));
+  }
   return absl::OkStatus();
+}
+
+void SetBoot(const Parsed& args, vm::BootConfig& boot) {
+  const cli::Given* given = args.Find("-boot");
+  if (given == nullptr) return;
+  boot.order = given->keys.TextOr("order", boot.order);
+  boot.once = given->keys.TextOr("once", "");
+  boot.menu = given->keys.OnOr("menu", false);
+  boot.strict = given->keys.OnOr("strict", false);
+  if (std::optional<uint64_t> ms = given->keys.Number("splash-time")) {
+    boot.menu_wait_ms = static_cast<uint16_t>(*ms);
+  }
+  if (std::optional<uint64_t> ms = given->keys.Number("reboot-timeout")) {
+    boot.retry_ms = static_cast<uint16_t>(*ms);
+  }
 }
 
 absl::Status AddDisplay(const Parsed& args, Invocation& out) {
@@ -191,6 +242,7 @@ absl::StatusOr<Invocation> Configure(const Parsed& args) {
     RETURN_IF_ERROR(AddDevice(device->text, m));
   }
   RETURN_IF_ERROR(AddDrives(args, m));
+  SetBoot(args, m.boot);
 
   m.kernel = args.TextOr("-kernel", "");
   m.initrd = args.TextOr("-initrd", "");

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "lib/base/checked.h"
 #include "lib/base/status_macros.h"
 #include "lib/ide/commands.h"
 
@@ -25,6 +26,7 @@ constexpr uint8_t kNoInterrupts = 0x02;  // control register
 constexpr uint8_t kSoftReset = 0x04;
 constexpr uint8_t kHighOrder = 0x80;  // reads give what a register held before
 
+constexpr uint8_t kDeviceReset = 0x08;
 constexpr uint8_t kExecuteDiagnostic = 0x90;
 
 }  // namespace
@@ -112,7 +114,14 @@ uint8_t Channel::ReadRegister(unsigned offset) {
 
 // Both drives listen; the device register says which one answers.
 void Channel::WriteRegister(unsigned offset, uint8_t value) {
-  if (phase_ == Phase::kWorking || (control_ & kSoftReset) != 0) return;
+  if ((control_ & kSoftReset) != 0) return;
+  if (phase_ == Phase::kWorking) {
+    // A packet drive can be called back from whatever it does.
+    const bool reset = offset == kCommandOrStatus && value == kDeviceReset;
+    if (!reset || drive().kind() != DriveKind::kCd) return;
+    wiring_.background->Cancel();
+    bus_master_.Finish(/*error=*/false, /*active=*/false);
+  }
   control_ &= static_cast<uint8_t>(~kHighOrder);
   if (offset == kCommandOrStatus) {
     RunCommand(value);
@@ -198,7 +207,8 @@ void Channel::RunCommand(uint8_t opcode) {
     return;
   }
   if (drive().kind() == DriveKind::kNone) return;
-  const Commands::Row* row = Commands::FindDiskCommand(opcode);
+  const Commands::Row* row = drive().kind() == DriveKind::kCd ? Commands::FindCdCommand(opcode)
+                                                              : Commands::FindDiskCommand(opcode);
   if (row == nullptr) {
     Fail(kAborted);
     return;
@@ -240,11 +250,16 @@ void Channel::Work(std::function<absl::Status()> work,
                            });
 }
 
+void Channel::HoldBuffer(Phase phase, Buffer buffer) {
+  buffer_ = std::move(buffer);
+  buffer_at_ = 0;
+  buffer_end_ = static_cast<uint32_t>(buffer_->size());
+  phase_ = phase;
+}
+
 void Channel::SendData(std::span<const uint8_t> bytes) {
   transfer_ = {};
-  buffer_ = std::make_shared<std::vector<uint8_t>>(bytes.begin(), bytes.end());
-  buffer_at_ = 0;
-  phase_ = Phase::kPioIn;
+  HoldBuffer(Phase::kPioIn, std::make_shared<std::vector<uint8_t>>(bytes.begin(), bytes.end()));
   drive().error = 0;
   drive().status = kReady | kSeekDone | kDataRequest;
   Raise();
@@ -269,9 +284,7 @@ void Channel::ReadBlock() {
          if (!read.ok()) return Fail(kUncorrectable);
          transfer_.sector += n;
          transfer_.sectors -= n;
-         buffer_ = buffer;
-         buffer_at_ = 0;
-         phase_ = Phase::kPioIn;
+         HoldBuffer(Phase::kPioIn, buffer);
          drive().status = kReady | kSeekDone | kDataRequest;
          Raise();
        });
@@ -279,9 +292,7 @@ void Channel::ReadBlock() {
 
 void Channel::WaitForBlock(bool interrupt) {
   const uint32_t n = std::min<uint32_t>(transfer_.block, transfer_.sectors);
-  buffer_ = std::make_shared<std::vector<uint8_t>>(n * kSectorBytes);
-  buffer_at_ = 0;
-  phase_ = Phase::kPioOut;
+  HoldBuffer(Phase::kPioOut, std::make_shared<std::vector<uint8_t>>(n * kSectorBytes));
   drive().status = kReady | kSeekDone | kDataRequest;
   if (interrupt) Raise();
 }
@@ -305,6 +316,10 @@ void Channel::WriteBlock() {
 }
 
 void Channel::OnBufferDone() {
+  if (drive().kind() == DriveKind::kCd) {
+    Commands::OnCdBlockDone(*this);
+    return;
+  }
   if (phase_ == Phase::kPioOut) {
     WriteBlock();
     return;
@@ -322,19 +337,19 @@ void Channel::OnBufferDone() {
 uint32_t Channel::ReadData(unsigned size) {
   if (phase_ != Phase::kPioIn) return 0;
   uint32_t out = 0;
-  for (unsigned i = 0; i < size && i < 4 && buffer_at_ < buffer_->size(); ++i) {
+  for (unsigned i = 0; i < size && i < 4 && buffer_at_ < buffer_end_; ++i) {
     out |= uint32_t{(*buffer_)[buffer_at_++]} << (8 * i);
   }
-  if (buffer_at_ == buffer_->size()) OnBufferDone();
+  if (buffer_at_ == buffer_end_) OnBufferDone();
   return out;
 }
 
 void Channel::WriteData(unsigned size, uint32_t value) {
-  if (phase_ != Phase::kPioOut) return;
-  for (unsigned i = 0; i < size && i < 4 && buffer_at_ < buffer_->size(); ++i) {
+  if (phase_ != Phase::kPioOut && phase_ != Phase::kPacket) return;
+  for (unsigned i = 0; i < size && i < 4 && buffer_at_ < buffer_end_; ++i) {
     (*buffer_)[buffer_at_++] = static_cast<uint8_t>(value >> (8 * i));
   }
-  if (buffer_at_ == buffer_->size()) OnBufferDone();
+  if (buffer_at_ == buffer_end_) OnBufferDone();
 }
 
 void Channel::StartDma(const Transfer& transfer) {
@@ -347,6 +362,10 @@ void Channel::StartDma(const Transfer& transfer) {
 }
 
 void Channel::RunDma() {
+  if (drive().kind() == DriveKind::kCd) {
+    Commands::RunCdDma(*this);
+    return;
+  }
   bool exhausted = false;
   std::optional<work::GuestPieces> gathered;
   if (bus_master_.to_memory() != transfer_.write) {
@@ -380,6 +399,18 @@ void Channel::AbortDma() {
   drive().error = kAborted;
 }
 
+bool Channel::IsSoundDisk(const std::vector<uint8_t>& bytes) const {
+  const bool pio = phase_ == Phase::kPioIn || phase_ == Phase::kPioOut;
+  const bool whole =
+      bytes.size() % kSectorBytes == 0 && bytes.size() / kSectorBytes <= transfer_.sectors;
+  return phase_ != Phase::kPacket && (!pio || buffer_at_ < bytes.size()) &&
+         buffer_end_ <= bytes.size() && (!pio || buffer_end_ == bytes.size()) &&
+         transfer_.block != 0 && transfer_.sectors <= 65536 &&
+         (transfer_.sectors == 0 ||
+          RangeFits(transfer_.sector, transfer_.sectors, drive().sectors())) &&
+         (phase_ != Phase::kPioOut || whole);
+}
+
 void Channel::VisitState(dev::StateVisitor& v) {
   if (v.loading()) {
     wiring_.background->Cancel();
@@ -399,33 +430,30 @@ void Channel::VisitState(dev::StateVisitor& v) {
   v.Bounded("phase", phase_, static_cast<uint64_t>(Phase::kDmaWait));
   v.Begin("transfer");
   v.Field("sector", transfer_.sector);
-  v.Bounded("sectors", transfer_.sectors, 65536);
+  v.Field("sectors", transfer_.sectors);
   v.Bounded("block", transfer_.block, kMaxMultiple);
   v.Field("write", transfer_.write);
   v.Field("dma", transfer_.dma);
+  v.Field("raw", transfer_.raw);
+  v.Field("limit", transfer_.limit);
   v.End();
   std::vector<uint8_t> bytes;
   if (buffer_ != nullptr) bytes = *buffer_;
-  v.Blob("buffer", bytes, kMaxMultiple * kSectorBytes);
+  v.Blob("buffer", bytes, kMaxBuffer);
   v.Field("buffer_at", buffer_at_);
+  v.Field("buffer_end", buffer_end_);
   if (!v.loading()) return;
 
   // What does not fit together (hostile state) is a channel that waits for a
   // command: every invariant below is one that other code relies on.
-  const bool pio = phase_ == Phase::kPioIn || phase_ == Phase::kPioOut;
-  const bool has_drive = drive().kind() == DriveKind::kDisk;
   const bool sound =
-      v.status().ok() && (phase_ == Phase::kIdle || has_drive) &&
-      (!pio || buffer_at_ < bytes.size()) && transfer_.block != 0 &&
-      (phase_ == Phase::kIdle || !has_drive || transfer_.sectors == 0 ||
-       (transfer_.sector <= drive().sectors() &&
-        transfer_.sectors <= drive().sectors() - transfer_.sector)) &&
-      (phase_ != Phase::kPioOut ||
-       (bytes.size() % kSectorBytes == 0 && bytes.size() / kSectorBytes <= transfer_.sectors));
+      v.status().ok() &&
+      (phase_ == Phase::kIdle || (drive().kind() == DriveKind::kDisk && IsSoundDisk(bytes)) ||
+       (drive().kind() == DriveKind::kCd && Commands::IsSoundCd(*this, bytes)));
   if (!sound) {
     phase_ = Phase::kIdle;
     transfer_ = {};
-    buffer_at_ = 0;
+    buffer_at_ = buffer_end_ = 0;
     bytes.clear();
   }
   buffer_ = bytes.empty() ? nullptr : std::make_shared<std::vector<uint8_t>>(std::move(bytes));

@@ -10,6 +10,7 @@
 //   kIdle     a command
 //   kPioIn    the host, to take the block in `buffer_`
 //   kPioOut   the host, to fill it
+//   kPacket   the host, to write a packet command into it
 //   kDmaWait  the bus master, to be started
 //   kWorking  the background, which has the disk; the drive is busy
 //
@@ -17,8 +18,10 @@
 // What is in flight is in `transfer_`; its sectors were checked against the
 // disk when the command came.
 //
-// Commands are rows of a table (channel.cc, commands.cc): opcode, the kinds of
-// drive that have it, the function. Another kind of drive adds rows.
+// Commands are rows of a table for each kind of drive (commands.cc, atapi.cc).
+// A packet drive's data goes in blocks that the drive chooses, within the
+// host's limit; `buffer_` may hold several, `buffer_end_` is where the present
+// one ends.
 //
 // Thread rule: with the device's lock held. To be saved only while no work is
 // in flight (the phase is not kWorking).
@@ -76,7 +79,7 @@ class Channel {
   friend struct Commands;
 
   // kWorking last: a loaded state is never in it.
-  enum class Phase : uint8_t { kIdle, kPioIn, kPioOut, kDmaWait, kWorking };
+  enum class Phase : uint8_t { kIdle, kPioIn, kPioOut, kPacket, kDmaWait, kWorking };
 
   struct Transfer {
     uint64_t sector = 0;
@@ -84,7 +87,10 @@ class Channel {
     uint8_t block = 1;     // sectors for each interrupt
     bool write = false;    // to the disk
     bool dma = false;
+    bool raw = false;    // a CD's sectors with all their bytes
+    uint16_t limit = 0;  // of a packet drive's block, bytes
   };
+  static constexpr uint32_t kMaxBuffer = 64 << 10;  // bytes
 
   using Buffer = std::shared_ptr<std::vector<uint8_t>>;
 
@@ -104,6 +110,7 @@ class Channel {
   void Succeed();                                 // with an interrupt
   void Fail(uint8_t error);                       // the same
   void SendData(std::span<const uint8_t> bytes);  // one block to the host
+  void HoldBuffer(Phase phase, Buffer buffer);    // for the host, all of it
   void StartPio(const Transfer& transfer);
   void StartDma(const Transfer& transfer);
   // `work` without the lock, then `then` with its result; the drive is busy.
@@ -115,6 +122,8 @@ class Channel {
   void OnBufferDone();
   void RunDma();
   void AbortDma();
+  // Loaded state that the code here can work with.
+  bool IsSoundDisk(const std::vector<uint8_t>& buffer) const;
 
   void Raise();
   void UpdateIrq();
@@ -130,6 +139,7 @@ class Channel {
   Transfer transfer_;
   Buffer buffer_;
   uint32_t buffer_at_ = 0;
+  uint32_t buffer_end_ = 0;
 };
 
 }  // namespace atl::ide

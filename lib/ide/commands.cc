@@ -16,13 +16,6 @@ namespace {
 constexpr uint8_t kLbaMode = 0x40;  // device register
 constexpr uint64_t kMaxLba28 = 0x0FFFFFFF;
 
-// ATA strings: padded with blanks, the bytes of each word swapped.
-void PutString(uint8_t* to, size_t bytes, const std::string& s) {
-  for (size_t i = 0; i < bytes; ++i) {
-    to[i ^ 1] = i < s.size() ? static_cast<uint8_t>(s[i]) : ' ';
-  }
-}
-
 }  // namespace
 
 struct Commands::Disk {
@@ -140,15 +133,8 @@ struct Commands::Disk {
         // From here on writes are safe when they end; so must the earlier be.
         d.write_cache = false;
         return Flush(c, 0);
-      case 0x03: {  // transfer mode
-        const uint8_t kind = d.count.now & 0xF8;
-        const uint8_t mode = d.count.now & 7;
-        const bool known = kind == 0x00 || (kind == 0x08 && mode <= 4) ||
-                           (kind == 0x20 && mode <= 2) || (kind == 0x40 && mode <= 5);
-        if (!known) return c.Fail(kAborted);
-        if (kind >= 0x20) d.transfer_mode = d.count.now;
-        return c.Succeed();
-      }
+      case 0x03:  // transfer mode
+        return d.SetTransferMode(d.count.now) ? c.Succeed() : c.Fail(kAborted);
       case 0x05:  // power management, read look-ahead, reverting to defaults
       case 0x85:
       case 0x55:
@@ -248,9 +234,7 @@ void Commands::Disk::Identify(Channel& c, uint8_t) {
   word(1, d.cylinders);
   word(3, d.heads);
   word(6, d.track_sectors);
-  PutString(&data[2 * 10], 20, d.options.serial);
-  PutString(&data[2 * 23], 8, d.options.firmware);
-  PutString(&data[2 * 27], 40, d.options.model);
+  d.FillIdentity(data.data());
   word(47, 0x8000 | kMaxMultiple);
   word(48, 1);       // 32-bit data accesses
   word(49, 0x0F00);  // IORDY, LBA, DMA

@@ -8,6 +8,7 @@
 
 #include "lib/block/disk.h"
 #include "lib/dev/state.h"
+#include "lib/ide/cd_drive.h"
 
 namespace atl::ide {
 
@@ -23,16 +24,18 @@ inline constexpr uint8_t kUncorrectable = 0x40;
 inline constexpr uint8_t kIdNotFound = 0x10;
 inline constexpr uint8_t kAborted = 0x04;
 
-enum class DriveKind : uint8_t { kNone, kDisk };
+enum class DriveKind : uint8_t { kNone, kDisk, kCd };
 
 inline constexpr uint64_t kSectorBytes = 512;
 inline constexpr uint8_t kMaxMultiple = 16;  // sectors
 
 struct DriveOptions {
-  block::Disk* disk = nullptr;           // null: no drive
-  std::string serial;                    // 20 characters are shown
-  std::string model = "ATOLL HARDDISK";  // 40
-  std::string firmware = "1.0";          // 8
+  // At most one of them; neither: no drive. Both outlive the channel.
+  block::Disk* disk = nullptr;
+  CdDrive* cd = nullptr;
+  std::string serial;            // 20 characters are shown
+  std::string model = "";        // 40; empty: "ATOLL HARDDISK", "ATOLL DVD-ROM"
+  std::string firmware = "1.0";  // 8
 };
 
 // A register of the task file and what was in it before: 48-bit commands take
@@ -49,12 +52,20 @@ struct Doubled {
 struct Drive {
   explicit Drive(DriveOptions o);
 
-  DriveKind kind() const { return options.disk == nullptr ? DriveKind::kNone : DriveKind::kDisk; }
+  DriveKind kind() const {
+    if (options.cd != nullptr) return DriveKind::kCd;
+    return options.disk != nullptr ? DriveKind::kDisk : DriveKind::kNone;
+  }
+  // Of a disk.
   uint64_t sectors() const { return options.disk->size() / kSectorBytes; }
 
   // To the state after power-on; a software reset keeps the settings.
   void PowerOn();
   void SetSignature();
+  // SET FEATURES 03h. False for a mode that there is not.
+  bool SetTransferMode(uint8_t mode);
+  // What IDENTIFY says by whatever name: the words that all kinds share.
+  void FillIdentity(uint8_t* words) const;
   void VisitState(dev::StateVisitor& v);
 
   const DriveOptions options;

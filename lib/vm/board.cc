@@ -21,6 +21,7 @@
 #include "lib/dev/reset_port.h"
 #include "lib/dev/rtc.h"
 #include "lib/dev/uart.h"
+#include "lib/ide/cd_drive.h"
 #include "lib/ide/piix_ide.h"
 #include "lib/pci/bus.h"
 #include "lib/pci/bus_mapper.h"
@@ -35,6 +36,7 @@
 #include "lib/vm/console.h"
 #include "lib/vm/display.h"
 #include "lib/vm/drives.h"
+#include "lib/vm/removable.h"
 #include "lib/vm/shadow.h"
 #include "lib/work/worker_pool.h"
 
@@ -83,6 +85,33 @@ class Ps2Input final : public ui::Input {
   DeviceLock* lock_ = nullptr;
 };
 
+// A CD drive, for who changes its medium.
+class CdPort final : public MediumPort {
+ public:
+  explicit CdPort(ide::CdDrive& drive) : drive_(drive) {}
+  bool cdrom() const override { return true; }
+  bool tray_open() const override { return drive_.tray_open(); }
+  bool locked() const override { return drive_.locked(); }
+  void OpenTray() override { drive_.OpenTray(); }
+  void CloseTray() override { drive_.CloseTray(); }
+  void RequestEject() override { drive_.RequestEject(); }
+  absl::Status Accepts(const block::Disk& medium) const override {
+    if (medium.size() >= ide::CdDrive::kSectorBytes) return absl::OkStatus();
+    return absl::InvalidArgumentError(
+        absl::StrCat(medium.name(), ": no CD: shorter than a sector of 2048 bytes"));
+  }
+  void Insert(std::shared_ptr<block::Disk> medium, bool at_start) override {
+    at_start ? drive_.Load(std::move(medium)) : drive_.Insert(std::move(medium));
+  }
+  void Remove() override { drive_.Remove(); }
+  void SetTrayHandler(std::function<void(bool open)> handler) override {
+    drive_.SetTrayHandler(std::move(handler));
+  }
+
+ private:
+  ide::CdDrive& drive_;
+};
+
 class PcBoard final : public Board {
  public:
   explicit PcBoard(const BoardContext& context)
@@ -117,6 +146,8 @@ class PcBoard final : public Board {
       p.lock->Run([&p] { p.device->Reset(); });
     }
     irqs_.lock().Run([this] { irqs_.Reset(); });
+    const BootConfig& boot = context_.config->boot;
+    rtc_->SetBootOrder(!started_ && !boot.once.empty() ? boot.once : boot.order);
     // The FADT names no port that would turn ACPI on: it is.
     pm_->EnableAcpi();
     context_.control->SetA20(true);
@@ -140,10 +171,14 @@ class PcBoard final : public Board {
     pm_lock_->Run([this] { pm_->PressPowerButton(); });
   }
   std::vector<DriveState> drives() override { return drives_.States(); }
+  Media& media() override { return removable_; }
+  std::vector<std::string> BootDevices(char letter) override;
 
   absl::Status Close() override {
     workers_.WaitIdle();
-    return drives_.Close();
+    absl::Status first = drives_.Close();
+    first.Update(removable_.Close());
+    return first;
   }
 
  private:
@@ -205,6 +240,8 @@ class PcBoard final : public Board {
   Shadow shadow_;
   std::unique_ptr<Display> display_;  // null with -vga none
   Drives drives_;
+  std::vector<std::unique_ptr<ide::CdDrive>> cds_;
+  RemovableDrives removable_;
   work::WorkerPool workers_;
   std::vector<std::unique_ptr<work::Background>> backgrounds_;
   std::vector<std::unique_ptr<chr::Stream>> streams_;
@@ -215,8 +252,10 @@ class PcBoard final : public Board {
   std::vector<Part> parts_;
   std::vector<std::unique_ptr<ConsolePump>> pumps_;
   dev::AcpiPm* pm_ = nullptr;
+  dev::Rtc* rtc_ = nullptr;
   Ps2Input input_;
   DeviceLock* pm_lock_ = nullptr;
+  std::vector<unsigned> virtio_slots_;
   bool started_ = false;
 };
 
@@ -269,7 +308,7 @@ absl::Status PcBoard::BuildTimers() {
   dev::Rtc& rtc = New<dev::Rtc>(rtc_lock, hpet.irq8_input(), rtc_lock.clock());
   rtc.SetMemorySize(context_.memory->low_ram_bytes(), context_.memory->high_ram_bytes());
   rtc.SetCpuCount(context_.config->vcpus);
-  rtc.SetBootOrder("c");
+  rtc_ = &rtc;
   return Ports(rtc_lock, rtc, 0, 0x70, 2);
 }
 
@@ -403,11 +442,25 @@ absl::Status PcBoard::BuildDisks() {
     channels[i].memory = context_.memory;
     channels[i].background = backgrounds_.back().get();
   }
+  ASSIGN_OR_RETURN(FloppyPlaces floppies, PlaceFloppyDrives(*context_.config));
+  for (const DriveConfig* d : floppies) {
+    if (d != nullptr) {
+      return absl::UnimplementedError(absl::StrCat("option '", d->option, "': no floppy drives"));
+    }
+  }
+  ASSIGN_OR_RETURN(IdePlaces places, PlaceIdeDrives(*context_.config));
   std::array<ide::DriveOptions, 4> drives;
   for (size_t i = 0; i < drives.size(); ++i) {
-    if (drives_.ide[i] == nullptr) continue;
-    drives[i].disk = drives_.ide[i]->disk.get();
-    drives[i].serial = drives_.ide[i]->serial;
+    if (drives_.ide[i] != nullptr) {
+      drives[i].disk = drives_.ide[i]->disk.get();
+      drives[i].serial = drives_.ide[i]->serial;
+    } else if (places[i] != nullptr) {
+      cds_.push_back(std::make_unique<ide::CdDrive>());
+      drives[i].cd = cds_.back().get();
+      drives[i].serial = SerialOf(*places[i], i + 1);
+      RETURN_IF_ERROR(removable_.Add(DriveName(*places[i], i), *places[i], ide_lock,
+                                     std::make_unique<CdPort>(*cds_.back())));
+    }
   }
   std::unique_ptr<pci::PciDevice> ide_function =
       ide::NewPiix3Ide(pci_->Wire(pci::DevFn(kPiixSlot, 1)), channels, drives);
@@ -418,6 +471,7 @@ absl::Status PcBoard::BuildDisks() {
 
   unsigned slot = kFirstFreeSlot;
   for (const std::unique_ptr<Drive>& drive : drives_.virtio) {
+    virtio_slots_.push_back(slot);
     DeviceLock& lock = NewLock();
     backgrounds_.push_back(workers_.NewBackground(&lock));
     virtio::BlkOptions options;
@@ -428,6 +482,28 @@ absl::Status PcBoard::BuildDisks() {
                                                   backgrounds_.back().get(), std::move(options))));
   }
   return absl::OkStatus();
+}
+
+// Open Firmware's paths, as SeaBIOS writes them.
+std::vector<std::string> PcBoard::BootDevices(char letter) {
+  std::vector<std::string> out;
+  const auto ide_places = PlaceIdeDrives(*context_.config);
+  for (size_t i = 0; ide_places.ok() && i < ide_places->size(); ++i) {
+    if ((*ide_places)[i] == nullptr) continue;
+    if (((*ide_places)[i]->media == Medium::kCdrom ? 'd' : 'c') != letter) continue;
+    out.push_back(absl::StrCat("/pci@i0cf8/ide@", kPiixSlot, ",1/drive@", i / 2, "/disk@", i % 2));
+  }
+  if (letter == 'c') {
+    for (unsigned slot : virtio_slots_) {
+      out.push_back(absl::StrCat("/pci@i0cf8/scsi@", absl::Hex(slot), "/disk@0,0"));
+    }
+  }
+  if (letter == 'a') {
+    for (int i = 0; i < 2; ++i) {
+      out.push_back(absl::StrCat("/pci@i0cf8/isa@", kPiixSlot, "/fdc@03f0/floppy@", i));
+    }
+  }
+  return out;
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -74,7 +75,11 @@ class Board {
   // As MachineControl's of the same names.
   virtual void PressPowerButton() = 0;
   virtual std::vector<DriveState> drives() = 0;
-  virtual Media* media() { return nullptr; }
+  // The drives whose medium can be changed.
+  virtual Media& media() = 0;
+
+  // Where firmware finds the drives of a letter of -boot, in its words.
+  virtual std::vector<std::string> BootDevices(char letter) = 0;
 
   // Finishes disk requests under way and flushes the images. After the vCPUs
   // have stopped for good.

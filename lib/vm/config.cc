@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lib/vm/config.h"
 
+#include <set>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -8,30 +9,85 @@
 
 namespace atl::vm {
 
-absl::StatusOr<IdePlaces> PlaceIdeDrives(const MachineConfig& config) {
-  IdePlaces ide{};
+namespace {
+
+// What of a drive stands in messages.
+std::string Named(const DriveConfig& d) {
+  return absl::StrCat("option '", d.option, "': ", d.file.empty() ? "empty drive" : d.file);
+}
+
+template <size_t kPlaces>
+absl::StatusOr<std::array<const DriveConfig*, kPlaces>> Place(const MachineConfig& config,
+                                                              DiskInterface interface,
+                                                              absl::string_view kind,
+                                                              absl::string_view when_full) {
+  std::array<const DriveConfig*, kPlaces> out{};
   for (const DriveConfig& d : config.drives) {
-    if (d.interface != DiskInterface::kIde || !d.index) continue;
-    const DriveConfig*& place = ide[*d.index];
+    if (d.interface != interface || !d.index) continue;
+    if (*d.index >= kPlaces) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(Named(d), ": ", kind, " places are 0 to ", kPlaces - 1));
+    }
+    const DriveConfig*& place = out[*d.index];
     if (place != nullptr) {
-      return absl::InvalidArgumentError(absl::StrCat("option '", d.option, "': ", d.file,
-                                                     ": IDE place ", *d.index, " is taken by '",
-                                                     place->option, "' ", place->file));
+      return absl::InvalidArgumentError(absl::StrCat(Named(d), ": ", kind, " place ", *d.index,
+                                                     " is taken by '", place->option, "' ",
+                                                     place->file));
     }
     place = &d;
   }
   for (const DriveConfig& d : config.drives) {
-    if (d.interface != DiskInterface::kIde || d.index) continue;
+    if (d.interface != interface || d.index) continue;
     size_t place = 0;
-    while (place < ide.size() && ide[place] != nullptr) ++place;
-    if (place == ide.size()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("option '", d.option, "': ", d.file,
-                       ": all four IDE places are taken; if=virtio has room"));
-    }
-    ide[place] = &d;
+    while (place < kPlaces && out[place] != nullptr) ++place;
+    if (place == kPlaces) return absl::InvalidArgumentError(absl::StrCat(Named(d), when_full));
+    out[place] = &d;
   }
-  return ide;
+  return out;
+}
+
+absl::Status CheckBootOrder(absl::string_view what, absl::string_view order) {
+  for (size_t i = 0; i < order.size(); ++i) {
+    if (absl::string_view("acdn").find(order[i]) == absl::string_view::npos) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("option '-boot': ", what, "='", order, "': no such place '",
+                       order.substr(i, 1), "': a (floppy), c (disk), d (CD) and n (network) are"));
+    }
+    if (order.find(order[i], i + 1) != absl::string_view::npos) {
+      return absl::InvalidArgumentError(absl::StrCat("option '-boot': ", what, "='", order, "': '",
+                                                     order.substr(i, 1), "' stands there twice"));
+    }
+  }
+  if (order.size() > 3) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("option '-boot': ", what, "='", order, "': firmware takes three at most"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<IdePlaces> PlaceIdeDrives(const MachineConfig& config) {
+  return Place<4>(config, DiskInterface::kIde, "IDE",
+                  ": all four IDE places are taken; if=virtio has room");
+}
+
+absl::StatusOr<FloppyPlaces> PlaceFloppyDrives(const MachineConfig& config) {
+  return Place<2>(config, DiskInterface::kFloppy, "floppy", ": both floppy drives are taken");
+}
+
+std::string DriveName(const DriveConfig& drive, size_t place) {
+  if (!drive.id.empty()) return drive.id;
+  switch (drive.interface) {
+    case DiskInterface::kIde:
+      return absl::StrCat("ide", place / 2, drive.media == Medium::kCdrom ? "-cd" : "-hd",
+                          place % 2);
+    case DiskInterface::kVirtio:
+      return absl::StrCat("virtio", place);
+    case DiskInterface::kFloppy:
+      return absl::StrCat("floppy", place);
+  }
+  return "";
 }
 
 absl::Status CheckConfig(const MachineConfig& config) {
@@ -45,17 +101,29 @@ absl::Status CheckConfig(const MachineConfig& config) {
     return absl::InvalidArgumentError(absl::StrCat(config.drives.size(), " disks: at most ",
                                                    MachineConfig::kMaxDrives, " fit a machine"));
   }
+  std::set<std::string> ids;
   for (const DriveConfig& d : config.drives) {
     if (d.interface == DiskInterface::kVirtio && d.index) {
+      return absl::InvalidArgumentError(absl::StrCat(Named(d), ": a virtio disk has no 'index'"));
+    }
+    if (d.media == Medium::kCdrom && d.interface != DiskInterface::kIde) {
+      return absl::InvalidArgumentError(absl::StrCat(Named(d), ": media=cdrom needs if=ide"));
+    }
+    if (d.file.empty() && d.media == Medium::kDisk && d.interface != DiskInterface::kFloppy) {
       return absl::InvalidArgumentError(
-          absl::StrCat("option '", d.option, "': ", d.file, ": a virtio disk has no 'index'"));
+          absl::StrCat("option '", d.option, "': a disk needs 'file'"));
+    }
+    if (!d.id.empty() && !ids.insert(d.id).second) {
+      return absl::InvalidArgumentError(absl::StrCat(Named(d), ": id '", d.id, "' is taken"));
     }
     if (d.serial.size() > 20) {
-      return absl::InvalidArgumentError(absl::StrCat("option '", d.option, "': ", d.file,
-                                                     ": serial '", d.serial,
-                                                     "' is longer than 20 bytes"));
+      return absl::InvalidArgumentError(
+          absl::StrCat(Named(d), ": serial '", d.serial, "' is longer than 20 bytes"));
     }
   }
+  RETURN_IF_ERROR(CheckBootOrder("order", config.boot.order));
+  RETURN_IF_ERROR(CheckBootOrder("once", config.boot.once));
+  RETURN_IF_ERROR(PlaceFloppyDrives(config).status());
   return PlaceIdeDrives(config).status();
 }
 

@@ -16,17 +16,22 @@
 
 namespace atl::vm {
 
-enum class DiskInterface : uint8_t { kIde, kVirtio };
+enum class DiskInterface : uint8_t { kIde, kVirtio, kFloppy };
+enum class Medium : uint8_t { kDisk, kCdrom };
 
 struct DriveConfig {
-  std::string file;
-  std::string format;  // empty: probed
+  std::string id;      // empty: made from the place, "ide0-hd0"
+  std::string file;    // empty, of a CD or floppy drive: nothing inserted
+  std::string format;  // empty: probed; of a CD: raw
   DiskInterface interface = DiskInterface::kIde;
-  // IDE: 0 to 3, hda to hdd. Not set: the next free place of the interface.
+  Medium media = Medium::kDisk;
+  // IDE: 0 to 3, hda to hdd; floppy: 0 and 1. Not set: the next free place of
+  // the interface.
   std::optional<unsigned> index;
   bool read_only = false;
-  std::string serial;  // at most 20 bytes; empty: made from the index
-  std::string option;  // as the user wrote it, for messages: "-hda"
+  bool snapshot = false;  // writes are forgotten at the end
+  std::string serial;     // at most 20 bytes; empty: made from the index
+  std::string option;     // as the user wrote it, for messages: "-hda"
 };
 
 enum class VgaKind : uint8_t { kNone, kStd };
@@ -48,6 +53,18 @@ struct DebugconConfig {
   SerialConfig out{SerialKind::kNull, ""};
 };
 
+// Where the firmware looks for a system.
+struct BootConfig {
+  std::string order = "cad";  // at most three of a (floppy), c (disk), d (CD), n (network)
+  std::string once;           // instead of it until the first reset; empty: nothing
+  bool menu = false;
+  bool strict = false;  // nothing that `order` does not name
+  // Of the menu's question; of the wait before another try. Not set: the
+  // firmware's, and for ever.
+  std::optional<uint16_t> menu_wait_ms;
+  std::optional<uint16_t> retry_ms;
+};
+
 struct MachineConfig {
   static constexpr unsigned kMaxVcpus = 64;
   static constexpr unsigned kMaxDrives = 20;
@@ -64,6 +81,7 @@ struct MachineConfig {
 
   std::string kernel, initrd, append;  // empty: not given
   std::string bios;                    // firmware image, where no kernel is given
+  BootConfig boot;
   std::vector<DriveConfig> drives;
   std::vector<SerialConfig> serials;  // at most 4: COM1 first
   std::optional<DebugExitConfig> debug_exit;
@@ -78,6 +96,13 @@ struct MachineConfig {
 // Pointers into `config`.
 using IdePlaces = std::array<const DriveConfig*, 4>;
 absl::StatusOr<IdePlaces> PlaceIdeDrives(const MachineConfig& config);
+
+// The same for the floppy drives A and B.
+using FloppyPlaces = std::array<const DriveConfig*, 2>;
+absl::StatusOr<FloppyPlaces> PlaceFloppyDrives(const MachineConfig& config);
+// "ide1-cd0", "floppy0", "virtio2": how messages and the control socket call a
+// drive at that place of its interface.
+std::string DriveName(const DriveConfig& drive, size_t place);
 
 // A machine that can be built, or what is wrong and what is valid.
 absl::Status CheckConfig(const MachineConfig& config);

@@ -1,41 +1,93 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lib/vm/drives.h"
 
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <climits>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "lib/base/status_macros.h"
+#include "lib/base/unique_fd.h"
 
 namespace atl::vm {
 namespace {
 
-absl::StatusOr<std::unique_ptr<Drive>> OpenDrive(const DriveConfig& config, size_t number) {
-  block::OpenOptions options;
-  options.format = config.format;
-  options.writable = !config.read_only;
+// An empty qcow2 over the image, in a file that has no name any more when this
+// returns: however the process ends, nothing stays.
+absl::StatusOr<std::unique_ptr<block::Image>> OpenOverlay(const ImageChoice& choice) {
+  block::OpenOptions look;
+  look.format = choice.format;
+  ASSIGN_OR_RETURN(std::unique_ptr<block::Image> base, block::Image::Open(choice.file, look));
+  char real[PATH_MAX];
+  if (realpath(choice.file.c_str(), real) == nullptr) return ErrnoError(errno, choice.file);
+
+  const char* folder = getenv("TMPDIR");
+  std::string path = absl::StrCat(folder != nullptr && *folder != 0 ? folder : "/var/tmp",
+                                  "/atoll-snapshot-XXXXXX");
+  UniqueFd made(mkstemp(path.data()));
+  if (!made.valid()) return ErrnoError(errno, absl::StrCat("-snapshot: ", path));
+  block::CreateRequest request;
+  request.path = path;
+  request.format = "qcow2";
+  request.size = base->size();
+  request.options = {{"backing_file", real}, {"backing_fmt", base->format().name}};
+  request.unsafe_backing = true;  // it has just been opened
+  base.reset();
+  absl::Status created = block::CreateImage(request);
+  absl::StatusOr<std::unique_ptr<block::Image>> overlay = created;
+  if (created.ok()) {
+    block::OpenOptions options;
+    options.format = "qcow2";
+    options.writable = true;
+    options.no_flush = true;
+    overlay = block::Image::Open(path, options);
+  }
+  unlink(path.c_str());
+  return overlay;
+}
+
+absl::StatusOr<std::unique_ptr<Drive>> OpenDrive(const DriveConfig& config, size_t place,
+                                                 size_t number) {
   auto drive = std::make_unique<Drive>();
-  ASSIGN_OR_RETURN(drive->image, block::Image::Open(config.file, options));
+  ASSIGN_OR_RETURN(drive->image,
+                   OpenImage({config.file, config.format, config.read_only, config.snapshot}));
   drive->disk = std::make_unique<WatchedDisk>(*drive->image);
+  drive->name = DriveName(config, place);
   drive->file = config.file;
-  drive->serial = config.serial.empty() ? absl::StrFormat("ATOLL%05d", number) : config.serial;
+  drive->serial = SerialOf(config, number);
   return drive;
 }
 
 }  // namespace
+
+absl::StatusOr<std::unique_ptr<block::Image>> OpenImage(const ImageChoice& choice) {
+  if (choice.snapshot && !choice.read_only) return OpenOverlay(choice);
+  block::OpenOptions options;
+  options.format = choice.format;
+  options.writable = !choice.read_only;
+  return block::Image::Open(choice.file, options);
+}
+
+std::string SerialOf(const DriveConfig& config, size_t number) {
+  return config.serial.empty() ? absl::StrFormat("ATOLL%05d", number) : config.serial;
+}
 
 absl::StatusOr<Drives> Drives::Open(const MachineConfig& config) {
   Drives out;
   ASSIGN_OR_RETURN(IdePlaces places, PlaceIdeDrives(config));
   size_t number = 1;
   for (size_t i = 0; i < places.size(); ++i) {
-    if (places[i] == nullptr) continue;
-    ASSIGN_OR_RETURN(out.ide[i], OpenDrive(*places[i], number));
+    if (places[i] == nullptr || places[i]->media == Medium::kCdrom) continue;
+    ASSIGN_OR_RETURN(out.ide[i], OpenDrive(*places[i], i, number));
     ++number;
   }
   for (const DriveConfig& d : config.drives) {
     if (d.interface != DiskInterface::kVirtio) continue;
-    ASSIGN_OR_RETURN(std::unique_ptr<Drive> drive, OpenDrive(d, number));
+    ASSIGN_OR_RETURN(std::unique_ptr<Drive> drive, OpenDrive(d, out.virtio.size(), number));
     ++number;
     out.virtio.push_back(std::move(drive));
   }
@@ -44,14 +96,10 @@ absl::StatusOr<Drives> Drives::Open(const MachineConfig& config) {
 
 namespace {
 
-// "ide0-hd1" is the first channel's slave.
-std::string IdeName(size_t place) { return absl::StrCat("ide", place / 2, "-hd", place % 2); }
-std::string VirtioName(size_t number) { return absl::StrCat("virtio", number); }
-
-DriveState State(const Drive& drive, std::string device) {
+DriveState State(const Drive& drive) {
   DriveState out;
   drive.disk->Count(&out);
-  out.device = std::move(device);
+  out.device = drive.name;
   out.file = drive.file;
   out.format = std::string(drive.image->format().name);
   out.size = drive.image->size();
@@ -63,24 +111,23 @@ DriveState State(const Drive& drive, std::string device) {
 
 std::vector<DriveState> Drives::States() const {
   std::vector<DriveState> out;
-  for (size_t i = 0; i < ide.size(); ++i) {
-    if (ide[i] != nullptr) out.push_back(State(*ide[i], IdeName(i)));
+  for (const std::unique_ptr<Drive>& d : ide) {
+    if (d != nullptr) out.push_back(State(*d));
   }
-  for (size_t i = 0; i < virtio.size(); ++i) {
-    out.push_back(State(*virtio[i], VirtioName(i)));
-  }
+  for (const std::unique_ptr<Drive>& d : virtio) out.push_back(State(*d));
   return out;
 }
 
 void Drives::SetErrorHandler(const OnError& handler) {
-  const auto watch = [&handler](Drive& drive, const std::string& device) {
-    drive.disk->SetErrorHandler(
-        [handler, device](bool write, absl::string_view error) { handler(device, write, error); });
+  const auto watch = [&handler](Drive& drive) {
+    drive.disk->SetErrorHandler([handler, name = drive.name](bool write, absl::string_view error) {
+      handler(name, write, error);
+    });
   };
-  for (size_t i = 0; i < ide.size(); ++i) {
-    if (ide[i] != nullptr) watch(*ide[i], IdeName(i));
+  for (const std::unique_ptr<Drive>& d : ide) {
+    if (d != nullptr) watch(*d);
   }
-  for (size_t i = 0; i < virtio.size(); ++i) watch(*virtio[i], VirtioName(i));
+  for (const std::unique_ptr<Drive>& d : virtio) watch(*d);
 }
 
 absl::Status Drives::Close() {

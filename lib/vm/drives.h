@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The machine's disks: opened images, and what the devices are told of them.
+// The machine's fixed disks: opened images, and what the devices are told of
+// them. Drives with removable media are in removable.h.
 #ifndef LIB_VM_DRIVES_H_
 #define LIB_VM_DRIVES_H_
 
@@ -19,20 +20,33 @@
 
 namespace atl::vm {
 
+struct ImageChoice {
+  std::string file;
+  std::string format;  // empty: probed
+  bool read_only = false;
+  // What is written goes to a file without a name, which ends with the image.
+  bool snapshot = false;
+};
+absl::StatusOr<std::unique_ptr<block::Image>> OpenImage(const ImageChoice& choice);
+
 struct Drive {
+  std::string name;  // what monitors know it by
   std::string serial;
   std::string file;  // as it was named
   std::unique_ptr<block::Image> image;
   std::unique_ptr<WatchedDisk> disk;  // the image as the device sees it
 };
 
+// The serial number that a drive shows where its user gave none.
+std::string SerialOf(const DriveConfig& config, size_t number);
+
 struct Drives {
   std::array<std::unique_ptr<Drive>, 4> ide;  // hda to hdd; null for none
   std::vector<std::unique_ptr<Drive>> virtio;
 
-  // Opens every image that `config` names, writable where it may be written.
+  // Opens every disk image that `config` names, writable where it may be written.
   static absl::StatusOr<Drives> Open(const MachineConfig& config);
-  // What they are and did, with the names that monitors know them by.
+  // What they are and did.
   std::vector<DriveState> States() const;
   // Called, on any thread, when a device's request failed.
   using OnError =

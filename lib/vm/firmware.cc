@@ -86,6 +86,7 @@ class Bios final : public Firmware {
     fw.AddInteger(dev::FwCfg::kCpuCount, config_.vcpus, 2);
     fw.AddInteger(dev::FwCfg::kMaxCpus, config_.vcpus, 2);
     fw.AddInteger(dev::FwCfg::kNoGraphic, config_.nographic ? 1 : 0, 2);
+    RETURN_IF_ERROR(AddBootOrder(board));
     boot::AcpiFiles acpi = boot::MakeAcpiFiles(AcpiOf(config_));
     RETURN_IF_ERROR(fw.AddFile("etc/acpi/rsdp", std::move(acpi.rsdp)));
     RETURN_IF_ERROR(fw.AddFile("etc/acpi/tables", std::move(acpi.tables)));
@@ -102,6 +103,34 @@ class Bios final : public Firmware {
   absl::Status Load(Board&, cpu::Vcpu&) override { return absl::OkStatus(); }
 
  private:
+  // The order itself is in the CMOS; a list of names is for what it cannot say.
+  absl::Status AddBootOrder(Board& board) {
+    const BootConfig& boot = config_.boot;
+    dev::FwCfg& fw = board.fw_cfg();
+    const auto number = [](uint32_t v, size_t size) {
+      std::vector<uint8_t> out(size);
+      for (size_t i = 0; i < size; ++i) out[i] = static_cast<uint8_t>(v >> (8 * i));
+      return out;
+    };
+    fw.AddInteger(dev::FwCfg::kBootMenu, boot.menu ? 1 : 0, 2);
+    if (boot.menu_wait_ms) {
+      RETURN_IF_ERROR(fw.AddFile("etc/boot-menu-wait", number(*boot.menu_wait_ms, 2)));
+    }
+    RETURN_IF_ERROR(
+        fw.AddFile("etc/boot-fail-wait", number(boot.retry_ms ? *boot.retry_ms : ~0u, 4)));
+    if (!boot.strict) return absl::OkStatus();
+    std::string list;
+    for (char letter : boot.once.empty() ? boot.order : boot.once) {
+      for (const std::string& device : board.BootDevices(letter)) {
+        absl::StrAppend(&list, device, "\n");
+      }
+    }
+    list += "HALT";
+    std::vector<uint8_t> bytes(list.begin(), list.end());
+    bytes.push_back(0);
+    return fw.AddFile("bootorder", std::move(bytes));
+  }
+
   Bios(const MachineConfig& config, GuestMemory& memory) : config_(config), memory_(memory) {}
 
   absl::Status Map(const std::vector<uint8_t>& file) {

@@ -79,11 +79,9 @@ absl::StatusOr<std::unique_ptr<Machine>> Machine::Create(
                    .flag = write});
   };
   ASSIGN_OR_RETURN(m->board_, Board::Create(context));
-  if (Media* media = m->board_->media()) {
-    media->SetTrayHandler([machine](absl::string_view device, bool open) {
-      machine->Emit({.name = "tray", .device = std::string(device), .flag = open});
-    });
-  }
+  m->board_->media().SetTrayHandler([machine](absl::string_view device, bool open) {
+    machine->Emit({.name = "tray", .device = std::string(device), .flag = open});
+  });
   RETURN_IF_ERROR(m->firmware_->Attach(*m->board_));
 
   // 3. vCPUs, each with its view of the bus and its LAPIC's lines.

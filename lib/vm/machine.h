@@ -98,7 +98,7 @@ class Machine final : public dev::SystemControl, public MachineControl {
   absl::Status ReadPhysical(uint64_t address, std::span<uint8_t> to) override;
   absl::Status ReadVirtual(unsigned index, uint64_t address, std::span<uint8_t> to) override;
   std::vector<DriveState> drives() override { return board_->drives(); }
-  Media* media() override { return board_->media(); }
+  Media* media() override { return &board_->media(); }
   ui::Screen* screen() override { return board_->screen(); }
   ui::Input& input() override { return board_->input(); }
 
