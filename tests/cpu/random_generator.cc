@@ -12,7 +12,7 @@
 namespace atl::cpu::test {
 namespace {
 
-constexpr unsigned kRcx = 1, kRsp = 4;
+constexpr unsigned kRcx = 1, kRsp = 4, kRdi = 7;
 constexpr uint8_t kJump = 0xE9;
 
 int GprOf(ZydisRegister r) {
@@ -273,6 +273,11 @@ bool ProgramGenerator::PrepareOperands(const Decoded& d, Case* c) {
   }
   if (Repeats(d)) {
     if (kept_ >> kRcx & 1) return false;
+    // How far a string instruction gets that overwrites itself, nobody says.
+    if (known_[kRdi] && *known_[kRdi] < kDataAt - kPage) {
+      if (kept_ >> kRdi & 1) return false;
+      MoveImmediate(kRdi, SomeData(8));
+    }
     MoveImmediate(kRcx, random_.Percent(90) ? random_.Below(40) : random_.Below(5000));
   }
   if (bits && memory && d.insn.operand_count_visible == 2 &&

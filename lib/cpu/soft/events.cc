@@ -135,8 +135,7 @@ SoftVcpu::Next SoftVcpu::LookAtEvents() {
   }
   event_mask_ = (s.rflags_rest & kIf) ? ~uint32_t{0} : ~uint32_t{kInterruptRequest};
   // RF is for one instruction; blocks do not look at it.
-  const bool slow =
-      s.interrupt_shadow || (s.rflags_rest & (kTf | kRf)) || (s.dr[7] & kDr7Armed);
+  const bool slow = s.interrupt_shadow || (s.rflags_rest & (kTf | kRf)) || (s.dr[7] & kDr7Armed);
   return slow ? Next::kSingle : Next::kRun;
 }
 
