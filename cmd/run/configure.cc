@@ -16,6 +16,7 @@
 #include "lib/base/status_macros.h"
 #include "lib/cli/suggest.h"
 #include "lib/dev/types.h"
+#include "lib/host/file_cache.h"
 #include "lib/mem/address.h"
 
 namespace atl::run {
@@ -247,6 +248,7 @@ absl::StatusOr<Invocation> Configure(const Parsed& args) {
   m.kernel = args.TextOr("-kernel", "");
   m.initrd = args.TextOr("-initrd", "");
   m.append = args.TextOr("-append", "");
+  m.kernel_cache = host::CacheFolder();
   m.bios = args.TextOr("-bios", "");
 
   RETURN_IF_ERROR(AddDisplay(args, out));

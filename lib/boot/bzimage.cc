@@ -8,6 +8,7 @@
 #include "absl/strings/str_format.h"
 #include "lib/base/bytes_reader.h"
 #include "lib/base/checked.h"
+#include "lib/base/status_macros.h"
 
 namespace atl::boot {
 namespace {
@@ -25,16 +26,20 @@ bool LooksLikeBzImage(std::span<const uint8_t> file) {
   return magic && *magic == kHeaderMagic;
 }
 
-absl::StatusOr<BzImage> ParseBzImage(std::span<const uint8_t> file) {
+uint64_t SetupBytes(const SetupHeader& h) {
+  // Zero stands for four, for the sake of the oldest loaders.
+  return (uint64_t{h.setup_sects == 0 ? uint8_t{4} : h.setup_sects} + 1) * kSector;
+}
+
+absl::StatusOr<SetupHeader> ParseSetupHeader(std::span<const uint8_t> file) {
   // The jump at 0x200 leads past the header, so its distance tells the length.
   const auto jump = ReadAt<uint8_t>(file, 0x201);
   if (!LooksLikeBzImage(file) || !jump) return Bad("it has no Linux boot header");
   const uint64_t length =
       std::min<uint64_t>(sizeof(SetupHeader), 0x202 + uint64_t{*jump} - kSetupHeaderAt);
   if (!RangeFits(kSetupHeaderAt, length, file.size())) return Bad("it ends in its boot header");
-  BzImage out{};
-  std::memcpy(&out.header, file.data() + kSetupHeaderAt, length);
-  const SetupHeader& h = out.header;
+  SetupHeader h{};
+  std::memcpy(&h, file.data() + kSetupHeaderAt, length);
   if (h.boot_flag != kBootFlag) {
     return Bad(absl::StrFormat("its boot flag is 0x%04x, not 0xaa55", h.boot_flag));
   }
@@ -43,9 +48,14 @@ absl::StatusOr<BzImage> ParseBzImage(std::span<const uint8_t> file) {
                                h.version >> 8, h.version & 0xFF));
   }
   if ((h.loadflags & kLoadedHigh) == 0) return Bad("it is a zImage, which loads low");
+  return h;
+}
 
-  // Zero stands for four, for the sake of the oldest loaders.
-  const uint64_t start = (uint64_t{h.setup_sects == 0 ? uint8_t{4} : h.setup_sects} + 1) * kSector;
+absl::StatusOr<BzImage> ParseBzImage(std::span<const uint8_t> file) {
+  BzImage out{};
+  ASSIGN_OR_RETURN(out.header, ParseSetupHeader(file));
+  const SetupHeader& h = out.header;
+  const uint64_t start = SetupBytes(h);
   const uint64_t size = uint64_t{h.syssize} * 16;
   if (start >= file.size()) {
     return Bad(absl::StrCat("it ends at byte ", file.size(), ", before its kernel at ", start));

@@ -101,6 +101,13 @@ struct BzImage {
 // ParseBzImage() say more than "another kind of file".
 bool LooksLikeBzImage(std::span<const uint8_t> file);
 
+// The header alone: `file` may end where the setup code does. Fields that the
+// version lacks are zero. Errors as below.
+absl::StatusOr<SetupHeader> ParseSetupHeader(std::span<const uint8_t> file);
+
+// Bytes of boot sector and setup code, which stand before the kernel.
+uint64_t SetupBytes(const SetupHeader& header);
+
 // Boot protocol 2.06 (Linux 2.6.22) and later, loaded high.
 absl::StatusOr<BzImage> ParseBzImage(std::span<const uint8_t> file);
 

@@ -18,6 +18,7 @@
 #include "lib/boot/bzimage.h"
 #include "lib/boot/e820.h"
 #include "lib/boot/elf.h"
+#include "lib/boot/kernel_cache.h"
 #include "lib/boot/payload.h"
 #include "lib/boot/pvh.h"
 #include "lib/host/file.h"
@@ -178,9 +179,18 @@ absl::StatusOr<LoadedLinux> LoadCompressedKernel(const BzImage& image, GuestMemo
   return out;
 }
 
+std::string DescribeBzImage(Bytes setup, const LoadedLinux& loaded, absl::string_view how) {
+  const SetupHeader& h = loaded.header;
+  const std::string version = KernelVersion(setup, h);
+  return absl::StrFormat("Linux bzImage%s%s, boot protocol %d.%02d, %s, %d-bit entry at 0x%x",
+                         version.empty() ? "" : " ", version, h.version >> 8, h.version & 0xFF, how,
+                         loaded.long_mode ? 64 : 32, loaded.entry);
+}
+
 absl::StatusOr<EntryState> LoadBzImage(Bytes file, const Initrd* initrd,
                                        absl::string_view command_line, Gpa rsdp,
-                                       bool decompress_here, GuestMemory& memory) {
+                                       bool decompress_here, const KernelCache* cache,
+                                       GuestMemory& memory) {
   ASSIGN_OR_RETURN(const BzImage image, ParseBzImage(file));
   std::optional<LoadedLinux> loaded;
   std::string how;
@@ -190,18 +200,23 @@ absl::StatusOr<EntryState> LoadBzImage(Bytes file, const Initrd* initrd,
     if (LooksLikeElf(elf.span())) {
       ASSIGN_OR_RETURN(loaded, LoadLinuxElf(elf.span(), image.header, memory));
       how = absl::StrCat(PayloadFormat(image.payload), " payload decompressed here");
+      if (cache != nullptr) cache->Keep(file.first(SetupBytes(image.header)), elf.span());
     }
   }
   if (!loaded) {
     ASSIGN_OR_RETURN(loaded, LoadCompressedKernel(image, memory));
     how = "decompresses itself";
   }
-  const std::string version = KernelVersion(file, image.header);
-  loaded->description =
-      absl::StrFormat("Linux bzImage%s%s, boot protocol %d.%02d, %s, %d-bit entry at 0x%x",
-                      version.empty() ? "" : " ", version, image.header.version >> 8,
-                      image.header.version & 0xFF, how, loaded->long_mode ? 64 : 32, loaded->entry);
+  loaded->description = DescribeBzImage(file, *loaded, how);
   return FinishLinux(*std::move(loaded), initrd, command_line, rsdp, memory);
+}
+
+absl::StatusOr<EntryState> LoadUnpacked(const UnpackedKernel& kernel, const Initrd* initrd,
+                                        absl::string_view command_line, Gpa rsdp,
+                                        GuestMemory& memory) {
+  ASSIGN_OR_RETURN(LoadedLinux loaded, LoadLinuxElf(kernel.elf, kernel.header, memory));
+  loaded.description = DescribeBzImage(kernel.setup, loaded, "decompressed at an earlier start");
+  return FinishLinux(std::move(loaded), initrd, command_line, rsdp, memory);
 }
 
 absl::StatusOr<EntryState> LoadElfKernel(Bytes file, const Initrd* initrd,
@@ -235,13 +250,11 @@ absl::StatusOr<EntryState> LoadElfKernel(Bytes file, const Initrd* initrd,
   return out;
 }
 
-}  // namespace
-
-absl::StatusOr<EntryState> LoadKernelImage(Bytes kernel, const Initrd* initrd,
-                                           absl::string_view command_line, Gpa rsdp,
-                                           bool decompress_here, GuestMemory& memory) {
+absl::StatusOr<EntryState> LoadBytes(Bytes kernel, const Initrd* initrd,
+                                     absl::string_view command_line, Gpa rsdp, bool decompress_here,
+                                     const KernelCache* cache, GuestMemory& memory) {
   if (LooksLikeBzImage(kernel)) {
-    return LoadBzImage(kernel, initrd, command_line, rsdp, decompress_here, memory);
+    return LoadBzImage(kernel, initrd, command_line, rsdp, decompress_here, cache, memory);
   }
   if (LooksLikeElf(kernel)) return LoadElfKernel(kernel, initrd, command_line, rsdp, memory);
   const Bytes head = kernel.first(std::min<size_t>(kernel.size(), 4));
@@ -254,8 +267,42 @@ absl::StatusOr<EntryState> LoadKernelImage(Bytes kernel, const Initrd* initrd,
       "; valid are a Linux bzImage (vmlinuz) and an ELF kernel (vmlinux, PVH)"));
 }
 
+absl::StatusOr<LazyBytes> ReadKernel(const host::File& file) {
+  if (file.size() > kMaxKernelFile) {
+    return absl::InvalidArgumentError(absl::StrCat("is larger (", FormatSize(file.size()),
+                                                   ") than a kernel may be (",
+                                                   FormatSize(kMaxKernelFile), ")"));
+  }
+  LazyBytes out(file.size());
+  if (out.size() != file.size()) return absl::ResourceExhaustedError("no memory to read it");
+  RETURN_IF_ERROR(file.ReadAt(0, out.span()));
+  return out;
+}
+
+absl::StatusOr<EntryState> LoadFile(const host::File& file, const Initrd* initrd,
+                                    const KernelFiles& files, Gpa rsdp, GuestMemory& memory) {
+  if (!files.decompress_here) {
+    ASSIGN_OR_RETURN(const LazyBytes kernel, ReadKernel(file));
+    return LoadBytes(kernel.span(), initrd, files.command_line, rsdp, false, nullptr, memory);
+  }
+  const KernelCache cache(files.cache, file);
+  if (const std::optional<UnpackedKernel> unpacked = cache.Find()) {
+    return LoadUnpacked(*unpacked, initrd, files.command_line, rsdp, memory);
+  }
+  ASSIGN_OR_RETURN(const LazyBytes kernel, ReadKernel(file));
+  return LoadBytes(kernel.span(), initrd, files.command_line, rsdp, true, &cache, memory);
+}
+
+}  // namespace
+
+absl::StatusOr<EntryState> LoadKernelImage(Bytes kernel, const Initrd* initrd,
+                                           absl::string_view command_line, Gpa rsdp,
+                                           bool decompress_here, GuestMemory& memory) {
+  return LoadBytes(kernel, initrd, command_line, rsdp, decompress_here, nullptr, memory);
+}
+
 absl::StatusOr<EntryState> LoadKernel(const KernelFiles& files, Gpa rsdp, GuestMemory& memory) {
-  ASSIGN_OR_RETURN(const std::vector<uint8_t> kernel, host::ReadFile(files.kernel, kMaxKernelFile));
+  ASSIGN_OR_RETURN(const host::File kernel, host::File::Open(files.kernel));
   std::optional<host::File> file;
   Initrd initrd;
   if (!files.initrd.empty()) {
@@ -263,11 +310,12 @@ absl::StatusOr<EntryState> LoadKernel(const KernelFiles& files, Gpa rsdp, GuestM
     initrd = {files.initrd, file->size(),
               [&file](std::span<uint8_t> to) { return file->ReadAt(0, to); }};
   }
-  absl::StatusOr<EntryState> out = LoadKernelImage(
-      kernel, file ? &initrd : nullptr, files.command_line, rsdp, files.decompress_here, memory);
-  // What is wrong with the initrd is said with its name already.
-  const bool names_initrd = file && absl::StartsWith(out.status().message(), files.initrd);
-  return out.ok() || names_initrd ? out : Annotate(out.status(), files.kernel);
+  absl::StatusOr<EntryState> out = LoadFile(kernel, file ? &initrd : nullptr, files, rsdp, memory);
+  // What is wrong with the initrd, or with reading, is said with the name already.
+  const absl::string_view said = out.status().message();
+  const bool named = (file && absl::StartsWith(said, files.initrd)) ||
+                     absl::StartsWith(said, absl::StrCat(files.kernel, ": "));
+  return out.ok() || named ? out : Annotate(out.status(), files.kernel);
 }
 
 }  // namespace atl::boot

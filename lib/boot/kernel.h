@@ -31,6 +31,7 @@ struct KernelFiles {
   std::string initrd;  // empty: none
   std::string command_line;
   bool decompress_here = true;  // false: always let the guest do it
+  std::string cache;            // folder of host::CacheFolder(), or empty
 };
 
 // An initrd that is not in memory yet.

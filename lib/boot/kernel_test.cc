@@ -5,6 +5,7 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <string>
 #include <vector>
@@ -156,6 +157,39 @@ TEST_F(KernelTest, DebiansKernelIsDecompressedHereAndEnteredInLongMode) {
   ASSERT_TRUE(memory->Read(Gpa(text.address), loaded));
   EXPECT_EQ(std::memcmp(loaded.data(), vmlinux.span().data() + text.offset, loaded.size()), 0);
   EXPECT_TRUE(elf.pvh_entry.has_value());
+}
+
+TEST_F(KernelTest, ADecompressedKernelIsKeptForTheNextStart) {
+  std::string folder = testing::TempDir() + "/kernelsXXXXXX";
+  ASSERT_NE(mkdtemp(folder.data()), nullptr);
+  const KernelFiles files{.kernel = Vmlinuz(), .command_line = "quiet", .cache = folder};
+  const auto load = [&files](GuestMemory& memory) {
+    auto entry = LoadKernel(files, kRsdp, memory);
+    EXPECT_OK(entry.status());
+    return entry.ok() ? *entry : EntryState{};
+  };
+  auto first = Memory(128 * kMiB), second = Memory(128 * kMiB), third = Memory(128 * kMiB);
+  const EntryState one = load(*first), two = load(*second);
+  EXPECT_THAT(one.description, testing::HasSubstr("decompressed here"));
+  EXPECT_THAT(two.description, testing::HasSubstr("decompressed at an earlier start"));
+  EXPECT_EQ(one.regs.rip, two.regs.rip);
+  EXPECT_EQ(std::memcmp(first->ram_host(), second->ram_host(), first->ram_bytes()), 0);
+
+  // What is damaged is not used, and is replaced.
+  const auto entries = std::filesystem::directory_iterator(folder + "/kernels");
+  const std::filesystem::path entry = entries->path();
+  const auto size = std::filesystem::file_size(entry);
+  EXPECT_LT(size, 60 * kMiB);
+  std::fstream(entry, std::ios::in | std::ios::out | std::ios::binary).seekp(5'000'000) << "damage";
+  EXPECT_EQ(load(*third).description, one.description);
+  EXPECT_EQ(std::memcmp(first->ram_host(), third->ram_host(), first->ram_bytes()), 0);
+  EXPECT_EQ(load(*third).description, two.description);
+
+  // A guest may always decompress for itself.
+  KernelFiles guest = files;
+  guest.decompress_here = false;
+  ASSERT_OK_AND_ASSIGN(const EntryState itself, LoadKernel(guest, kRsdp, *second));
+  EXPECT_THAT(itself.description, testing::HasSubstr("decompresses itself"));
 }
 
 TEST_F(KernelTest, DebiansKernelCanAlsoDecompressItself) {

@@ -2,6 +2,7 @@
 #include "lib/boot/payload.h"
 
 #include <lzma.h>
+#include <sys/mman.h>
 #include <zlib.h>
 #include <zstd.h>
 
@@ -10,6 +11,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "lib/base/checked.h"
 #include "lib/base/endian.h"
 #include "lib/base/status_macros.h"
 
@@ -111,6 +113,16 @@ const Format* FindFormat(Bytes payload) {
 }
 
 }  // namespace
+
+LazyBytes::LazyBytes(uint64_t size) {
+  constexpr uint64_t kHugePage = 2 << 20;
+  const uint64_t rounded = RoundUp(size, size < kHugePage ? 64 : kHugePage);
+  data_.reset(
+      static_cast<uint8_t*>(std::aligned_alloc(size < kHugePage ? 64 : kHugePage, rounded)));
+  if (data_ == nullptr) return;
+  size_ = size;
+  if (size >= kHugePage) madvise(data_.get(), rounded, MADV_HUGEPAGE);
+}
 
 absl::string_view PayloadFormat(Bytes payload) {
   const Format* format = FindFormat(payload);

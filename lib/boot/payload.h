@@ -15,12 +15,13 @@
 namespace atl::boot {
 
 // Bytes whose pages the host gives only as they are written, so that a hostile
-// size costs nothing.
+// size costs nothing; huge ones where it can, since for a kernel's size the page
+// faults would take as long as the rest.
 class LazyBytes {
  public:
   LazyBytes() = default;
-  explicit LazyBytes(uint64_t size)
-      : data_(static_cast<uint8_t*>(std::malloc(size))), size_(data_ ? size : 0) {}
+  // size() is 0 where there is no memory for it.
+  explicit LazyBytes(uint64_t size);
   std::span<uint8_t> span() { return {data_.get(), size_}; }
   std::span<const uint8_t> span() const { return {data_.get(), size_}; }
   uint64_t size() const { return size_; }

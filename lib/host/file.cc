@@ -4,11 +4,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "lib/base/status_macros.h"
 #include "lib/base/units.h"
 
@@ -31,6 +33,18 @@ absl::StatusOr<File> File::Open(absl::string_view path) {
         absl::StrCat(name, ": ", S_ISDIR(st.st_mode) ? "is a directory" : "is not a file"));
   }
   return File(std::move(name), std::move(fd), size);
+}
+
+std::string File::Identity() const {
+  // More than a tick of any file system's clock.
+  constexpr time_t kSettled = 3;
+  struct stat st;
+  if (fstat(fd_.get(), &st) != 0 || !S_ISREG(st.st_mode)) return {};
+  const time_t now = time(nullptr);
+  if (now - st.st_ctime < kSettled || now - st.st_mtime < kSettled) return {};
+  return absl::StrFormat("%x-%x-%x-%x.%x-%x.%x", st.st_dev, st.st_ino, st.st_size,
+                         st.st_mtim.tv_sec, st.st_mtim.tv_nsec, st.st_ctim.tv_sec,
+                         st.st_ctim.tv_nsec);
 }
 
 absl::Status File::ReadAt(uint64_t offset, std::span<uint8_t> to) const {

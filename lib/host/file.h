@@ -25,6 +25,12 @@ class File {
   int fd() const { return fd_.get(); }
   uint64_t size() const { return size_; }  // bytes, as at Open()
 
+  // Tells this content of the file from any other on this host: device, inode,
+  // size and times of change, as letters, digits, '.' and '-'. Empty where it cannot
+  // be told: no regular file, or one changed so recently that its next change
+  // may bear the same time.
+  std::string Identity() const;
+
   // All of `to`, or an error; OutOfRange where the file ends before.
   absl::Status ReadAt(uint64_t offset, std::span<uint8_t> to) const;
 

@@ -53,6 +53,21 @@ TEST(SignalWatch, TurnsSignalsIntoCallsAndRestoresTheMask) {
   EXPECT_FALSE(sigismember(&after, SIGTERM));
 }
 
+TEST(File, HasAnIdentityOnceItHasSettled) {
+  const auto identity = [](const std::string& path) {
+    auto file = File::Open(path);
+    EXPECT_OK(file.status());
+    return file.ok() ? file->Identity() : "";
+  };
+  const std::string own = identity("/bin/sh");
+  EXPECT_NE(own, "");
+  EXPECT_EQ(own, identity("/bin/sh"));
+  EXPECT_EQ(own.find_first_not_of("0123456789abcdef.-"), std::string::npos) << own;
+  EXPECT_NE(own, identity("/usr/bin/env"));
+  std::ofstream(InTmp("fresh")) << "hello";
+  EXPECT_EQ(identity(InTmp("fresh")), "");
+}
+
 TEST(File, ReadsWithinBounds) {
   const std::string path = InTmp("hello");
   std::ofstream(path) << "hello, world";

@@ -80,6 +80,7 @@ struct MachineConfig {
   bool nographic = true;
 
   std::string kernel, initrd, append;  // empty: not given
+  std::string kernel_cache;            // folder of host::CacheFolder(); empty: none
   std::string bios;                    // firmware image, where no kernel is given
   BootConfig boot;
   std::vector<DriveConfig> drives;

@@ -44,6 +44,7 @@ class DirectKernel final : public Firmware {
     files.kernel = config_.kernel;
     files.initrd = config_.initrd;
     files.command_line = config_.append;
+    files.cache = config_.kernel_cache;
     ASSIGN_OR_RETURN(boot::EntryState entry, boot::LoadKernel(files, rsdp, memory_));
     RETURN_IF_ERROR(vcpu.SetSystemRegs(entry.system));
     return vcpu.SetRegs(entry.regs);
