@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """fuzz_target: one source, two lives.
 
-With --config=fuzz (clang, libFuzzer, ASan, UBSan) it is a fuzzer that runs for
-a minute; in every other build it is a test that runs the same entry point over
+With --config=fuzz (clang, libFuzzer, ASan, UBSan) it is a fuzzer that
+run_fuzzer.sh runs from its seeds, for a minute or, in CI, for a fixed number of
+runs; in every other build it is a test that runs the same entry point over
 its seeds and a fixed number of mutations of them, so that it always compiles
 and old findings stay fixed.
 """
 
 load("@rules_cc//cc:defs.bzl", "cc_test")
 
-def fuzz_target(name, srcs, deps = [], corpus = [], seconds = 60, max_len = 4096, **kwargs):
+def fuzz_target(name, srcs, deps = [], corpus = [], fixed_runs = 100000, max_len = 4096, **kwargs):
     """Declares the fuzz target `name`.
 
     Args:
@@ -17,7 +18,7 @@ def fuzz_target(name, srcs, deps = [], corpus = [], seconds = 60, max_len = 4096
       srcs: the file that defines LLVMFuzzerTestOneInput.
       deps: as of a cc_test.
       corpus: seed files; findings that were fixed are added here.
-      seconds: how long the fuzzer runs with --config=fuzz.
+      fixed_runs: inputs tried by a run that can be repeated; ten seconds' worth.
       max_len: the longest input in bytes.
       **kwargs: for cc_test.
     """
@@ -31,14 +32,14 @@ def fuzz_target(name, srcs, deps = [], corpus = [], seconds = 60, max_len = 4096
         }),
         args = select({
             "//tools:fuzzing": [
-                "-max_total_time=%d" % seconds,
+                "--fixed_runs=%d" % fixed_runs,
                 "-max_len=%d" % max_len,
                 "-rss_limit_mb=2048",
                 "-timeout=20",
                 "-print_final_stats=1",
             ],
-            "//conditions:default": ["--max_len=%d" % max_len] + seeds,
-        }),
+            "//conditions:default": ["--max_len=%d" % max_len],
+        }) + seeds,
         data = corpus,
         linkopts = select({
             "//tools:fuzzing": ["-fsanitize=fuzzer"],

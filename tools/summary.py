@@ -5,6 +5,8 @@
 usage: bazel test //... --build_event_json_file=FILE; summary.py FILE...
 
 A target that did not build, crashed or timed out counts as one failed case.
+Before the count the end of each failed target's log is printed once more: what
+stands further up may be cut out of where this output is kept.
 """
 
 import json
@@ -13,16 +15,35 @@ import urllib.parse
 import xml.etree.ElementTree as xml
 
 
+LOG_LINES = 40
+
+
+def output_of(result, name):
+    """The path of a file that the test left, or None."""
+    for output in result.get("testActionOutput", []):
+        if output["name"] == name:
+            return urllib.parse.unquote(urllib.parse.urlparse(output["uri"]).path)
+    return None
+
+
 def cases_of(result):
     """The test cases that the target's test.xml lists."""
-    for output in result.get("testActionOutput", []):
-        if output["name"] == "test.xml":
-            path = urllib.parse.unquote(urllib.parse.urlparse(output["uri"]).path)
-            try:
-                return list(xml.parse(path).iter("testcase"))
-            except (OSError, xml.ParseError):
-                return []
-    return []
+    try:
+        return list(xml.parse(output_of(result, "test.xml") or "").iter("testcase"))
+    except (OSError, xml.ParseError):
+        return []
+
+
+def print_log(label, result):
+    """The last lines of the test's log."""
+    try:
+        with open(output_of(result, "test.log") or "", errors="replace") as f:
+            lines = f.read().splitlines()
+    except OSError:
+        return
+    print("==== %s, the end of its log:" % label)
+    print("\n".join(lines[-LOG_LINES:]))
+    print("====")
 
 
 def count(path):
@@ -49,8 +70,9 @@ def count(path):
                 skipped += 1
             else:
                 passed += 1
-        if result["status"] not in ("PASSED", "FLAKY") and wrong == 0:
-            wrong = 1
+        if result["status"] not in ("PASSED", "FLAKY"):
+            wrong = max(wrong, 1)
+            print_log(label, result)
         failed += wrong
     for label, status in bad:
         print("%s: %s" % (label, status))
