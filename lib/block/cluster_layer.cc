@@ -38,21 +38,20 @@ ClusterLayer::ClusterLayer(std::unique_ptr<Storage> storage, const Geometry& geo
       size_(geometry.size),
       cache_(storage_.get(), slice_entries_ * 8, kCacheBytes),
       l1_offset_(geometry.l1_offset),
-      l1_entries_(geometry.l1_entries),
-      l1_(new std::atomic<uint64_t>[geometry.l1_entries]) {
-  for (uint64_t i = 0; i < l1_entries_; ++i) l1_[i].store(0, std::memory_order_relaxed);
-}
+      l1_entries_(geometry.l1_entries) {}
 
 absl::Status ClusterLayer::LoadL1() {
-  std::vector<uint8_t> bytes(l1_entries_ * 8);
-  absl::Status status = storage_->Read(l1_offset_, bytes);
-  if (absl::IsOutOfRange(status)) {
+  absl::StatusOr<std::vector<uint8_t>> bytes = ReadVector(*storage_, l1_offset_, l1_entries_ * 8);
+  if (absl::IsOutOfRange(bytes.status())) {
     return absl::DataLossError(
         absl::StrFormat("%s: %s: L1 table at 0x%x lies past the end of the file", where_,
                         format_name(), l1_offset_));
   }
-  RETURN_IF_ERROR(status);
-  for (uint64_t i = 0; i < l1_entries_; ++i) l1_[i].store(LoadBe<uint64_t>(bytes.data() + 8 * i));
+  RETURN_IF_ERROR(bytes.status());
+  l1_.reset(new std::atomic<uint64_t>[l1_entries_]);
+  for (uint64_t i = 0; i < l1_entries_; ++i) {
+    l1_[i].store(LoadBe<uint64_t>(bytes->data() + 8 * i), std::memory_order_relaxed);
+  }
   return absl::OkStatus();
 }
 
@@ -70,7 +69,14 @@ absl::Status ClusterLayer::CheckRange(uint64_t offset, uint64_t length) const {
       absl::StrFormat("%s: %d bytes at 0x%x pass the end of the disk", where_, length, offset));
 }
 
+absl::Status ClusterLayer::CheckLoaded() const {
+  if (l1_ != nullptr) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat(where_, ": was opened to be described or checked, not for its data"));
+}
+
 absl::StatusOr<ClusterLayer::TableRef> ClusterLayer::Table(uint64_t l1_index) const {
+  RETURN_IF_ERROR(CheckLoaded());
   absl::StatusOr<TableRef> ref = DecodeL1(l1_[l1_index].load());
   if (ref.ok()) return ref;
   return Annotate(ref.status(),

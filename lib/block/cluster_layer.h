@@ -162,6 +162,7 @@ class ClusterLayer : public Layer {
   uint64_t l1_entries() const { return l1_entries_; }
   uint64_t l1_offset() const { return l1_offset_; }
   uint64_t L1Entry(uint64_t i) const { return l1_[i].load(); }
+  // Before anything that reads or writes the disk.
   absl::Status LoadL1();
   void SetSize(uint64_t size) { size_.store(size); }
   // Makes [offset, end of the tables) unallocated; offset is a multiple of the
@@ -196,6 +197,7 @@ class ClusterLayer : public Layer {
     return static_cast<uint32_t>(offset >> cluster_bits_) & ((1u << l2_bits_) - 1);
   }
   absl::Status CheckRange(uint64_t offset, uint64_t length) const;
+  absl::Status CheckLoaded() const;
   absl::StatusOr<TableRef> Table(uint64_t l1_index) const;
   absl::StatusOr<Slice> GetSlice(uint64_t table, uint32_t l2_index);
   absl::StatusOr<Mapping> Decode(const TableSlice& slice, uint32_t l2_index, uint64_t entry,
@@ -248,7 +250,7 @@ class ClusterLayer : public Layer {
 
   uint64_t l1_offset_;
   uint64_t l1_entries_;
-  std::unique_ptr<std::atomic<uint64_t>[]> l1_;
+  std::unique_ptr<std::atomic<uint64_t>[]> l1_;  // null until LoadL1()
 
   std::atomic<bool> prepared_{false};
   Mutex prepare_mu_;

@@ -27,6 +27,7 @@ absl::Status ClusterLayer::AboutToWrite() {
   if (!writable_) {
     return absl::PermissionDeniedError(absl::StrCat(where_, ": opened read-only"));
   }
+  RETURN_IF_ERROR(CheckLoaded());
   RETURN_IF_ERROR(PrepareFirstWrite());
   prepared_.store(true, std::memory_order_release);
   return absl::OkStatus();

@@ -15,6 +15,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "lib/base/checked.h"
 #include "lib/base/status_macros.h"
 #include "lib/base/unique_fd.h"
 #include "lib/block/lock.h"
@@ -243,6 +244,18 @@ absl::Status ReadPadded(Storage& storage, uint64_t offset, std::span<uint8_t> to
   RETURN_IF_ERROR(storage.Read(offset, to.first(have)));
   std::fill(to.begin() + static_cast<ptrdiff_t>(have), to.end(), uint8_t{0});
   return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<uint8_t>> ReadVector(Storage& storage, uint64_t offset,
+                                                uint64_t length) {
+  ASSIGN_OR_RETURN(uint64_t size, storage.Size());
+  if (!RangeFits(offset, length, size)) {
+    return absl::OutOfRangeError(absl::StrFormat(
+        "%s: read of %d bytes at 0x%x passes the end of the file", storage.name(), length, offset));
+  }
+  std::vector<uint8_t> bytes(length);
+  RETURN_IF_ERROR(storage.Read(offset, bytes));
+  return bytes;
 }
 
 }  // namespace atl::block

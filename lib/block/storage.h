@@ -67,6 +67,9 @@ class Storage {
 // As Read(), but bytes past the end are zeroes: data clusters may end after
 // the file does.
 absl::Status ReadPadded(Storage& storage, uint64_t offset, std::span<uint8_t> to);
+// As Read(), of a length that a header claims: no memory is taken for bytes
+// that lie past the end.
+absl::StatusOr<std::vector<uint8_t>> ReadVector(Storage& storage, uint64_t offset, uint64_t length);
 
 // What a process does with a file and lets others do meanwhile, as qemu's
 // permission bits mean it; see lock.h.

@@ -17,6 +17,7 @@
 #include <cstring>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <utility>
 
@@ -27,6 +28,7 @@
 #include "lib/base/checked.h"
 #include "lib/base/endian.h"
 #include "lib/base/status_macros.h"
+#include "lib/block/metadata_map.h"
 #include "lib/block/qcow2/layer.h"
 
 namespace atl::block::qcow2 {
@@ -94,10 +96,7 @@ class Checker {
   absl::StatusOr<CheckResult> Run() {
     ASSIGN_OR_RETURN(file_size_, storage_.Size());
     result_.total_clusters = DivRoundUp(h_.size, cluster_size_);
-    Use(0, cluster_size_, 1);
-    RETURN_IF_ERROR(CountL1Tables());
-    RETURN_IF_ERROR(CountL2Tables());
-    RETURN_IF_ERROR(CountBitmaps());
+    RETURN_IF_ERROR(CountEverything());
     RETURN_IF_ERROR(LoadRefcountTable());
     CountRefcounts();
     RETURN_IF_ERROR(Compare());
@@ -139,6 +138,23 @@ class Checker {
     for (uint64_t c = offset >> h_.cluster_bits; c <= last; ++c) counts_.Add(c, weight);
   }
 
+  // Tables that writes and repairs change, or that those trust, must not share
+  // clusters: what is put right in the one would be wrong in the other.
+  bool Claim(const char* what, uint64_t offset, uint64_t length) {
+    absl::Status status = metadata_->Add(what, offset, length);
+    if (!status.ok()) Corrupt(std::string(status.message()));
+    return status.ok();
+  }
+
+  absl::Status CountEverything() {
+    metadata_.emplace(h_.cluster_bits);
+    Use(0, cluster_size_, 1);
+    Claim("qcow2 header", 0, cluster_size_);
+    RETURN_IF_ERROR(CountL1Tables());
+    RETURN_IF_ERROR(CountL2Tables());
+    return CountBitmaps();
+  }
+
   absl::Status CountL1Tables() {
     // Unused space behind the entries is nobody's business.
     std::map<std::pair<uint64_t, uint32_t>, std::pair<uint64_t, bool>> l1s;
@@ -149,6 +165,7 @@ class Checker {
       Corrupt(std::string(table.status().message()));
     } else {
       Use(h_.snapshots_offset, table->bytes, 1);
+      Claim("snapshot table", h_.snapshots_offset, table->bytes);
       for (const Snapshot& s : table->snapshots) {
         if (s.l1_size > 0) ++l1s[{s.l1_offset, s.l1_size}].first;
       }
@@ -161,16 +178,19 @@ class Checker {
 
   absl::Status CountL1(uint64_t offset, uint32_t entries, uint64_t weight, bool active) {
     Use(offset, uint64_t{entries} * 8, weight);
-    std::vector<uint8_t> bytes(uint64_t{entries} * 8);
-    absl::Status status = storage_.Read(offset, bytes);
-    if (absl::IsOutOfRange(status)) {
+    absl::StatusOr<std::vector<uint8_t>> bytes =
+        ReadVector(storage_, offset, uint64_t{entries} * 8);
+    if (absl::IsOutOfRange(bytes.status())) {
       Corrupt(absl::StrFormat("L1 table at 0x%x lies past the end of the file", offset));
       return absl::OkStatus();
     }
-    RETURN_IF_ERROR(status);
-    if (active) l1_.resize(entries);
+    RETURN_IF_ERROR(bytes.status());
+    if (active) {
+      Claim("active L1 table", offset, bytes->size());
+      l1_.resize(entries);
+    }
     for (uint32_t i = 0; i < entries; ++i) {
-      const uint64_t entry = LoadBe<uint64_t>(bytes.data() + 8 * i);
+      const uint64_t entry = LoadBe<uint64_t>(bytes->data() + 8 * i);
       if (active) l1_[i] = entry;
       if (entry == 0) continue;
       if ((entry & kL1Reserved) != 0) {
@@ -209,6 +229,7 @@ class Checker {
     for (const auto& [offset, table] : tables_) {
       Use(offset, cluster_size_, table.weight);
       ASSIGN_OR_RETURN(bool have, ReadTable(offset, &bytes, true));
+      if (have && table.active) Claim("active L2 table", offset, cluster_size_);
       if (have) CountL2(bytes, offset, table);
     }
     return absl::OkStatus();
@@ -275,6 +296,7 @@ class Checker {
       return absl::OkStatus();
     }
     Use(h_.bitmaps->directory_offset, h_.bitmaps->directory_size, 1);
+    Claim("bitmap directory", h_.bitmaps->directory_offset, h_.bitmaps->directory_size);
     for (const Bitmap& b : *bitmaps) {
       const uint64_t length = uint64_t{b.table_entries} * 8;
       Use(b.table_offset, length, 1);
@@ -290,19 +312,21 @@ class Checker {
   }
 
   absl::Status LoadRefcountTable() {
-    std::vector<uint8_t> bytes(h_.refcount_table_clusters * cluster_size_);
-    absl::Status status = storage_.Read(h_.refcount_table_offset, bytes);
-    if (absl::IsOutOfRange(status)) {
+    absl::StatusOr<std::vector<uint8_t>> bytes =
+        ReadVector(storage_, h_.refcount_table_offset, h_.refcount_table_clusters * cluster_size_);
+    if (absl::IsOutOfRange(bytes.status())) {
       Corrupt(absl::StrFormat("refcount table at 0x%x lies past the end of the file",
                               h_.refcount_table_offset));
       rebuild_ = true;
       return absl::OkStatus();
     }
-    RETURN_IF_ERROR(status);
-    refcount_table_.resize(bytes.size() / 8);
+    RETURN_IF_ERROR(bytes.status());
+    // It can be written anew, elsewhere.
+    rebuild_ |= !Claim("refcount table", h_.refcount_table_offset, bytes->size());
+    refcount_table_.resize(bytes->size() / 8);
     absl::flat_hash_set<uint64_t> seen;
     for (size_t i = 0; i < refcount_table_.size(); ++i) {
-      const uint64_t entry = LoadBe<uint64_t>(bytes.data() + 8 * i);
+      const uint64_t entry = LoadBe<uint64_t>(bytes->data() + 8 * i);
       const uint64_t offset = entry & ~uint64_t{511};
       if (offset == 0) continue;
       if (offset % cluster_size_ != 0) {
@@ -312,7 +336,8 @@ class Checker {
       } else if (!RangeFits(offset, cluster_size_, file_size_)) {
         Corrupt(absl::StrFormat("refcount block %d is outside image", i));
         rebuild_ = true;
-      } else if (counts_.Get(offset >> h_.cluster_bits) != 0 || !seen.insert(offset).second) {
+      } else if (counts_.Get(offset >> h_.cluster_bits) != 0 ||
+                 metadata_->Find(offset, cluster_size_) != nullptr || !seen.insert(offset).second) {
         Corrupt(absl::StrFormat("refcount block %d refcount=%d", i,
                                 counts_.Get(offset >> h_.cluster_bits) + 1));
         rebuild_ = true;
@@ -493,11 +518,8 @@ class Checker {
     // Only what is not the refcount structure itself counts now.
     counts_ = Counts{};
     CheckResult kept = std::exchange(result_, {});
-    Use(0, cluster_size_, 1);
     tables_.clear();
-    RETURN_IF_ERROR(CountL1Tables());
-    RETURN_IF_ERROR(CountL2Tables());
-    RETURN_IF_ERROR(CountBitmaps());
+    RETURN_IF_ERROR(CountEverything());
     const uint64_t still = result_.corruptions;  // what no refcount can mend
     result_ = std::move(kept);
 
@@ -587,6 +609,7 @@ class Checker {
   uint64_t file_size_ = 0;
   CheckResult result_;
   Counts counts_;
+  std::optional<MetadataMap> metadata_;
   std::vector<uint64_t> l1_;
   std::map<uint64_t, Table> tables_;
   std::vector<uint64_t> refcount_table_;  // 0: none, or a broken one

@@ -79,8 +79,10 @@ class Parser {
       return Bad(
           absl::StrCat("unsupported cluster size 2^", h.cluster_bits, "; 2^9 to 2^21 are valid"));
     }
-    bytes_.resize(std::min(file, h.cluster_size()));
-    RETURN_IF_ERROR(storage_.Read(0, bytes_));
+    // Where the file ends earlier it reads as zeroes: what the header says must
+    // not change when the file grows.
+    bytes_.resize(h.cluster_size());
+    RETURN_IF_ERROR(ReadPadded(storage_, 0, bytes_));
     RETURN_IF_ERROR(Version3(*raw, &h));
     RETURN_IF_ERROR(Tables(*raw, &h));
     RETURN_IF_ERROR(Extensions(*raw, &h));

@@ -78,15 +78,15 @@ absl::Status Refcounts::Bad(const std::string& what) const {
 
 absl::Status Refcounts::Load() {
   MutexLock lock(&mu_);
-  std::vector<uint8_t> bytes(table_clusters_ * cluster_size_);
-  absl::Status status = io_.storage->Read(table_offset_, bytes);
-  if (absl::IsOutOfRange(status)) {
+  absl::StatusOr<std::vector<uint8_t>> bytes =
+      ReadVector(*io_.storage, table_offset_, table_clusters_ * cluster_size_);
+  if (absl::IsOutOfRange(bytes.status())) {
     return Bad(
         absl::StrFormat("refcount table at 0x%x lies past the end of the file", table_offset_));
   }
-  RETURN_IF_ERROR(status);
-  table_.resize(bytes.size() / 8);
-  for (size_t i = 0; i < table_.size(); ++i) table_[i] = LoadBe<uint64_t>(bytes.data() + 8 * i);
+  RETURN_IF_ERROR(bytes.status());
+  table_.resize(bytes->size() / 8);
+  for (size_t i = 0; i < table_.size(); ++i) table_[i] = LoadBe<uint64_t>(bytes->data() + 8 * i);
   ASSIGN_OR_RETURN(file_size_, io_.storage->Size());
   file_size_at_open_ = file_size_;
   grows_zeroed_ = io_.storage->grows_zeroed();

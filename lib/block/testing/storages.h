@@ -76,6 +76,7 @@ class TestStorage final : public Storage {
   const std::string& name() const override { return base_->name(); }
   bool writable() const override { return base_->writable(); }
   absl::Status Read(uint64_t offset, std::span<uint8_t> to) override {
+    if (to.size() > largest_read_.load()) largest_read_.store(to.size());
     absl::Status status = MayFail(FaultPlan::kReads, "read");
     return status.ok() ? base_->Read(offset, to) : status;
   }
@@ -116,6 +117,9 @@ class TestStorage final : public Storage {
   }
   absl::StatusOr<uint64_t> AllocatedBytes() override { return base_->AllocatedBytes(); }
 
+  // The most bytes that one Read() asked for; of one thread.
+  uint64_t largest_read() const { return largest_read_.load(); }
+
  private:
   absl::Status MayFail(int kind, const char* what) {
     if (faults_ == nullptr || (faults_->kinds & kind) == 0) return absl::OkStatus();
@@ -126,6 +130,7 @@ class TestStorage final : public Storage {
         absl::StrCat(name(), ": ", what, ": No space left on device"));
   }
 
+  std::atomic<uint64_t> largest_read_{0};
   Storage* const base_;
   StorageLog* const log_;
   FaultPlan* const faults_;
