@@ -41,8 +41,8 @@ CodeCache::CodeCache(SoftVcpu& vcpu)
 
 CodeCache::~CodeCache() { munmap(arena_, kArenaBytes); }
 
-uint64_t CodeCache::Tag() const {
-  return vcpu_.mmu.generation() << 3 | static_cast<uint64_t>(vcpu_.s.code_size) << 1 |
+uint64_t CodeCache::Tag(uint64_t linear) const {
+  return vcpu_.mmu.generation(linear) << 3 | static_cast<uint64_t>(vcpu_.s.code_size) << 1 |
          static_cast<uint64_t>(vcpu_.user());
 }
 
@@ -93,7 +93,7 @@ bool CodeCache::Revalidate(Block& b, uint64_t linear) {
 }
 
 CodeCache::Result CodeCache::Find(Block** out) {
-  const uint64_t linear = LinearRip(vcpu_), tag = Tag();
+  const uint64_t linear = LinearRip(vcpu_), tag = Tag(linear);
   Quick& q = quick_[QuickIndex(linear)];
   if (q.linear == linear && q.tag == tag && q.block != nullptr &&
       (Current(*q.block) || Revalidate(*q.block, linear))) {

@@ -75,7 +75,7 @@ class CodeCache {
   Result Find(Block** out);
 
   // What chains and the table by address are good for, beside the address.
-  uint64_t Tag() const;
+  uint64_t Tag(uint64_t linear) const;
   // Whether the block's bytes are still those it was decoded from.
   static bool Current(const Block& b) {
     return !b.always_check && b.version_at->load(std::memory_order_acquire) == b.version;

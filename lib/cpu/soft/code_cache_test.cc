@@ -146,6 +146,60 @@ TEST(CodeCacheTest, ARemappedPageRunsItsNewCode) {
   EXPECT_EQ(g.cpu().s.gpr[kRax], 2u);
 }
 
+// Two address spaces with a function each at one address, taken turns with by
+// CR3 writes that flush nothing; then one is changed and told so.
+TEST(CodeCacheTest, AddressSpacesKeepTheirCode) {
+  Guest g;
+  g.Enter64();
+  g.cpu().s.cr4 |= kCr4Pcide;
+  ModeChanged(g.cpu());
+  g.cpu().mmu.FlushAll();
+  // The second space: other tables, the first 2 MiB and the page tables shared.
+  const uint64_t there = 0x400000, pml4 = 0x800000, pt = 0x803000;
+  g.memory->Store<uint64_t>(Gpa(pml4), 0x801007);
+  g.memory->Store<uint64_t>(Gpa(0x801000), 0x802007);
+  for (uint64_t i = 0; i < 8; ++i) {
+    g.memory->Store<uint64_t>(Gpa(0x802000 + 8 * i),
+                              i == 2 ? pt | 7 : (Guest::kPageTable + 0x1000 * i) | 7);
+  }
+  g.memory->Store<uint64_t>(Gpa(pt), 0x500007);
+  g.Write(0x400000, {0x83, 0xC6, 0x01, 0xC3});  // add esi, 1; ret
+  g.Write(0x500000, {0x83, 0xC6, 0x64, 0xC3});  // add esi, 100; ret
+  g.Write(0x600000, {0x83, 0xC5, 0x01, 0xC3});  // add ebp, 1; ret
+  constexpr uint64_t kKeep = uint64_t{1} << 63;
+  CpuState& s = g.cpu().s;
+  s.gpr[kRdi] = there;
+  s.gpr[kR8] = 0x10000 | kKeep;
+  s.gpr[kR9] = pml4 | 5 | kKeep;
+  s.gpr[kRcx] = 100;
+  const std::vector<uint8_t> loop = {0xFF, 0xD7,              //  0: call rdi
+                                     0x41, 0x0F, 0x22, 0xD9,  //  2: mov cr3, r9
+                                     0xFF, 0xD7,              //  6: call rdi
+                                     0x41, 0x0F, 0x22, 0xD8,  //  8: mov cr3, r8
+                                     0xFF, 0xC9,              // 12: dec ecx
+                                     0x75, 0xF0,              // 14: jnz 0
+                                     0xF4};
+  g.Write(Guest::kCode, loop);
+  g.Run();
+  EXPECT_EQ(s.gpr[kRsi], 10100u);
+  // The space that is not there, by INVPCID of an address and of all.
+  for (const uint8_t type : {0, 1}) {
+    g.memory->Store<uint64_t>(Gpa(pt), type == 0 ? 0x600007 : 0x500007);
+    g.memory->Store<uint64_t>(Gpa(Guest::kData), 5);
+    g.memory->Store<uint64_t>(Gpa(Guest::kData + 8), there);
+    s.gpr[kRdx] = Guest::kData;
+    s.gpr[kRax] = type;
+    s.gpr[kRcx] = 100;
+    s.gpr[kRsi] = s.gpr[kRbp] = 0;
+    s.rip = Guest::kCode + 0x100;
+    g.Write(Guest::kCode + 0x100, {0x66, 0x0F, 0x38, 0x82, 0x02,    // invpcid rax, [rdx]
+                                   0xE9, 0xF6, 0xFE, 0xFF, 0xFF});  // jmp kCode
+    g.Run();
+    EXPECT_EQ(s.gpr[kRsi], type == 0 ? 100u : 10100u);
+    EXPECT_EQ(s.gpr[kRbp], type == 0 ? 100u : 0u);
+  }
+}
+
 TEST(CodeCacheTest, InstructionsOfMoreThan15BytesAreGp) {
   Guest g;
   g.Enter64();

@@ -115,6 +115,7 @@ SoftVcpu::Next SoftVcpu::LookAtEvents() {
     Raise(kDb);
     if (!Deliver()) return Next::kExit;
   }
+  if (s.rip != s.shadow_rip) s.interrupt_shadow = false;
   if (!s.interrupt_shadow) {
     if ((posted & kNmiRequest) && !s.nmi_blocked) {
       requests.fetch_and(~uint32_t{kNmiRequest}, std::memory_order_acq_rel);
@@ -133,7 +134,7 @@ SoftVcpu::Next SoftVcpu::LookAtEvents() {
       return Next::kExit;
     }
   }
-  event_mask_ = (s.rflags_rest & kIf) ? ~uint32_t{0} : ~uint32_t{kInterruptRequest};
+  event_mask_ = EventMask();
   // RF is for one instruction; blocks do not look at it.
   const bool slow = s.interrupt_shadow || (s.rflags_rest & (kTf | kRf)) || (s.dr[7] & kDr7Armed);
   return slow ? Next::kSingle : Next::kRun;
@@ -186,11 +187,16 @@ bool SoftVcpu::RunBlocks() {
                                                 : static_cast<uint32_t>(rip + in->length);
           return step == Step::kLeave;
         }
-        if (in->flow == Flow::kStraight) return true;
+        if (in->flow == Flow::kStraight) {
+          // Far, or repeated: the flags may have changed.
+          if (s.rflags_rest & (kTf | kRf)) return true;
+          event_mask_ = EventMask();
+        }
         if (requests.load(std::memory_order_relaxed) & event_mask_) [[unlikely]]
           return true;
-        if (in->flow == Flow::kIndirect) {
-          b = code->FindQuick(LinearRip(*this), code->Tag());
+        if (in->flow != Flow::kDirect) {
+          const uint64_t linear = LinearRip(*this);
+          b = code->FindQuick(linear, code->Tag(linear));
           if (b != nullptr && CodeCache::Current(*b)) continue;
           break;
         }
@@ -199,7 +205,7 @@ bool SoftVcpu::RunBlocks() {
       if (requests.load(std::memory_order_relaxed) & event_mask_) [[unlikely]]
         return true;
       const uint64_t linear = LinearRip(*this);
-      if (chain->linear == linear && (chain->tag == 0 || chain->tag == code->Tag()) &&
+      if (chain->linear == linear && (chain->tag == 0 || chain->tag == code->Tag(linear)) &&
           chain->to != nullptr && CodeCache::Current(*chain->to)) [[likely]] {
         b = chain->to;
         continue;
@@ -215,7 +221,7 @@ bool SoftVcpu::RunBlocks() {
       if (code->Find(&to) != CodeCache::Result::kBlock) break;
       if (code->clears() == clears) {
         const bool same = one_page && to->start >= page && to->start < page + kPageSize;
-        *chain = {to, linear, same ? 0 : code->Tag()};
+        *chain = {to, linear, same ? 0 : code->Tag(linear)};
       }
       b = to;
     }

@@ -189,7 +189,8 @@ Step Popf(SoftVcpu& c, const Insn&) {
   SetRflags(c.s, now);
   if ((old ^ now) & kAc) c.mmu.AcChanged();
   // Only what events rest on ends the block.
-  return ((now & ~old & kIf) || (now & kTf)) ? Step::kLeave : Step::kNext;
+  const bool leave = (now & ~old & kIf) && c.InterruptsEnabled();
+  return leave || (now & kTf) ? Step::kLeave : Step::kNext;
 }
 
 #define ATOLL_BY_WIDTH(Name, Function)                                                        \

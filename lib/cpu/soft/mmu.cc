@@ -45,6 +45,10 @@ Mmu::Mmu(SoftVcpu& vcpu, GuestMemory& memory) : vcpu_(vcpu), memory_(memory), ma
   for (auto& table : tlb_) {
     for (TlbEntry& e : table) e = {kNoTag, kNoTag, kNoTag, 0};
   }
+  std::fill(std::begin(writers_), std::end(writers_), kNobody);
+  space_->used = true;
+  Renew(space_->code);
+  Renew(upper_code_);
 }
 
 void Mmu::ModeChanged() {
@@ -115,7 +119,20 @@ void Mmu::CheckBreakpoints(uint64_t linear, unsigned size, bool write) {
 
 // ---- The TLB ----
 
-void Mmu::Drop(unsigned table, unsigned slot) { tlb_[table][slot] = {kNoTag, kNoTag, kNoTag, 0}; }
+// Takes an entry with a write tag from its host page's chain.
+void Mmu::Unlink(unsigned table, unsigned slot) {
+  const TlbEntry& e = tlb_[table][slot];
+  const unsigned index = table * kTlbSize + slot;
+  uint16_t* at = &writers_[WriterBucket(e.write_tag + e.addend)];
+  while (*at != index) at = &next_writer_[*at];
+  *at = next_writer_[index];
+}
+
+void Mmu::Drop(unsigned table, unsigned slot) {
+  TlbEntry& e = tlb_[table][slot];
+  if (e.write_tag != kNoTag) Unlink(table, slot);
+  e = {kNoTag, kNoTag, kNoTag, 0};
+}
 
 void Mmu::Fill(unsigned table, uint64_t page, const PageWalk& walk, const Target& target) {
   const unsigned slot = (page >> kPageShift) & (kTlbSize - 1);
@@ -133,10 +150,12 @@ void Mmu::Fill(unsigned table, uint64_t page, const PageWalk& walk, const Target
     }
     flags |= kInLocal;
   }
-  if (walk.shift > kPageShift) {
-    flags |= walk.shift == 30 ? kIs1G : kIs2M;
-    filled.large_low = std::min(filled.large_low, page);
-    filled.large_high = std::max(filled.large_high, page | kOffset);
+  if (walk.shift == 30) {
+    flags |= kIs1G;
+    filled.huge.Add(page >> 30);
+  } else if (walk.shift > kPageShift) {
+    flags |= kIs2M;
+    filled.large.Add(page >> kRegionShift);
   }
   bool read, write, execute;
   if (table == kUserTable) {
@@ -149,10 +168,16 @@ void Mmu::Fill(unsigned table, uint64_t page, const PageWalk& walk, const Target
     execute = walk.executable && !(paging_.smep && walk.user);
   }
   TlbEntry& e = tlb_[table][slot];
+  if (e.write_tag != kNoTag) Unlink(table, slot);
   e.read_tag = read ? page : kNoTag;
   e.write_tag = write && walk.dirty && !target.rom && !target.code ? page : kNoTag;
   e.exec_tag = execute ? page : kNoTag;
   e.addend = reinterpret_cast<uint64_t>(target.host) - page;
+  if (e.write_tag != kNoTag) {
+    uint16_t& writers = writers_[WriterBucket(reinterpret_cast<uint64_t>(target.host))];
+    next_writer_[table * kTlbSize + slot] = writers;
+    writers = static_cast<uint16_t>(table * kTlbSize + slot);
+  }
 }
 
 void Mmu::FlushTable(unsigned table, bool globals_too) {
@@ -174,19 +199,76 @@ void Mmu::FlushTable(unsigned table, bool globals_too) {
     filled.flags[filled.global[i]] = 0;
   }
   filled.global_count = 0;
-  filled.large_low = ~uint64_t{0};
-  filled.large_high = 0;
+  filled.large.Clear();
+  filled.huge.Clear();
+}
+
+uint16_t Mmu::CurrentPcid() const {
+  return (vcpu_.s.cr4 & kCr4Pcide) != 0 ? vcpu_.s.cr3 & 0xFFF : 0;
+}
+
+// Takes what is not global out of the tables.
+void Mmu::DropLocal() {
+  for (unsigned t = 0; t < kTables; ++t) FlushTable(t, false);
+  if (upper_local_code_) Renew(upper_code_);
+  upper_local_code_ = false;
+}
+
+void Mmu::Renew(Code& code) {
+  code.generation = ++last_generation_;
+  code.regions.Clear();
+}
+
+void Mmu::RenewPage(Code& code, uint64_t linear) {
+  if (huge_code_ || code.regions.Has(linear >> kRegionShift)) Renew(code);
+}
+
+// Of all spaces but the current one nothing is known any more.
+void Mmu::ForgetSpaces() {
+  space_->pcid = CurrentPcid();
+  for (Space& s : spaces_) s.used = &s == space_;
 }
 
 void Mmu::FlushAll() {
-  ++generation_;
   map_.Forget();
+  walk_cache_.Forget();
   for (unsigned t = 0; t < kTables; ++t) FlushTable(t, true);
+  ForgetSpaces();
+  Renew(space_->code);
+  Renew(upper_code_);
+  upper_local_code_ = huge_code_ = false;
 }
 
 void Mmu::FlushNonGlobal() {
-  ++generation_;
-  for (unsigned t = 0; t < kTables; ++t) FlushTable(t, false);
+  walk_cache_.Forget();
+  DropLocal();
+  ForgetSpaces();
+  Renew(space_->code);
+}
+
+void Mmu::SwitchTo(bool keep) {
+  const uint16_t pcid = CurrentPcid();
+  paging_.root = vcpu_.s.cr3;
+  if (keep && pcid == space_->pcid) return;
+  DropLocal();
+  Space* to = nullptr;
+  Space* oldest = nullptr;
+  for (Space& space : spaces_) {
+    if (space.used && space.pcid == pcid) {
+      to = &space;
+      break;
+    }
+    const bool older =
+        oldest == nullptr || (oldest->used && (!space.used || space.last_use < oldest->last_use));
+    if (older && &space != space_) oldest = &space;
+  }
+  const bool known = to != nullptr;
+  space_ = known ? to : oldest;
+  space_->used = true;
+  space_->pcid = pcid;
+  space_->last_use = ++switches_;
+  if (!known || !keep) Renew(space_->code);
+  if (!keep) walk_cache_.Forget();
 }
 
 void Mmu::DropPage(uint64_t page) {
@@ -199,39 +281,50 @@ void Mmu::DropPage(uint64_t page) {
 
 void Mmu::FlushPage(uint64_t linear) {
   const uint64_t page = linear & ~kOffset;
-  ++generation_;
+  walk_cache_.Forget();
+  RenewPage(static_cast<int64_t>(linear) < 0 ? upper_code_ : space_->code, linear);
   DropPage(page);
   for (unsigned t = 0; t < kTables; ++t) {
-    // The rest of a large page goes too. It may reach beyond what was filled.
+    // The rest of a large page goes too.
     Filled& filled = filled_[t];
-    constexpr uint64_t kMargin = uint64_t{1} << 30;
-    const uint64_t low = filled.large_low & ~(kMargin - 1);
-    if (page < low || page > (filled.large_high | (kMargin - 1))) continue;
-    for (unsigned i = 0; i < kTlbSize; ++i) {
+    const bool huge = filled.huge.Has(page >> 30);
+    if (!huge && !filled.large.Has(page >> kRegionShift)) continue;
+    constexpr unsigned kRegionPages = 1 << (kRegionShift - kPageShift);
+    const unsigned first =
+        huge ? 0 : (page >> kPageShift) & ~uint64_t{kRegionPages - 1} & (kTlbSize - 1);
+    const unsigned end = huge ? kTlbSize : first + kRegionPages;
+    for (unsigned i = first; i < end; ++i) {
       if ((filled.flags[i] & (kIs2M | kIs1G)) == 0) continue;
       const TlbEntry& x = tlb_[t][i];
       const uint64_t tag = x.read_tag != kNoTag ? x.read_tag : x.exec_tag;
-      const unsigned shift = (filled.flags[i] & kIs1G) != 0 ? 30 : 22;
+      const unsigned shift = (filled.flags[i] & kIs1G) != 0 ? 30 : kRegionShift;
       if (tag >> shift == page >> shift) Drop(t, i);
     }
   }
 }
 
-void Mmu::FlushPcid(uint16_t pcid, bool globals_too) {
-  // The TLB holds the current PCID's pages and global ones only: a change of
-  // PCID flushed the others.
-  if (globals_too) {
-    FlushAll();
-  } else if ((vcpu_.s.cr3 & 0xFFF) == pcid || (vcpu_.s.cr4 & kCr4Pcide) == 0) {
-    FlushNonGlobal();
+void Mmu::FlushPcid(uint16_t pcid) {
+  walk_cache_.Forget();
+  if ((vcpu_.s.cr4 & kCr4Pcide) == 0 || space_->pcid == pcid) {
+    DropLocal();
+    Renew(space_->code);
+    return;
+  }
+  for (Space& s : spaces_) {
+    if (s.used && s.pcid == pcid) s.used = false;
   }
 }
 
 void Mmu::DropWriteTags(uint64_t ram_page) {
   const uint64_t host = reinterpret_cast<uint64_t>(memory_.ram_host()) + (ram_page << kPageShift);
-  for (auto& table : tlb_) {
-    for (TlbEntry& e : table) {
-      if (e.write_tag != kNoTag && e.write_tag + e.addend == host) e.write_tag = kNoTag;
+  uint16_t* at = &writers_[WriterBucket(host)];
+  while (*at != kNobody) {
+    TlbEntry& e = tlb_[*at / kTlbSize][*at % kTlbSize];
+    if (e.write_tag + e.addend == host) {
+      e.write_tag = kNoTag;
+      *at = next_writer_[*at];
+    } else {
+      at = &next_writer_[*at];
     }
   }
 }
@@ -280,11 +373,16 @@ bool Mmu::Translate(uint64_t linear, Access access, Rights rights, bool stack, T
   const bool ac = (s.rflags_rest & kAc) != 0;
   PageWalk walk;
   uint32_t error_code;
-  if (!WalkPageTables(paging_, map_, linear, {access, rights, ac}, &walk, &error_code)) {
+  if (!WalkPageTables(paging_, map_, linear, {access, rights, ac}, &walk, &error_code,
+                      &walk_cache_)) {
     // A fault takes the page out of the TLB.
     DropPage(linear & ~kOffset);
     vcpu_.fault = {kPfault, true, error_code, linear};
     return false;
+  }
+  if (access == Access::kExecute) {
+    huge_code_ |= walk.shift == 30;
+    if (static_cast<int64_t>(linear) < 0) upper_local_code_ |= !walk.global;
   }
   const uint64_t offset = linear & kOffset;
   *out = {};
@@ -415,6 +513,8 @@ void Mmu::Stored(const uint8_t* host, unsigned size) {
 bool Mmu::TranslateCode(uint64_t linear, CodePage* out) {
   const unsigned table = vcpu_.user() ? kUserTable : kKernelTable;
   const uint64_t page = linear & ~kOffset;
+  Code& code = static_cast<int64_t>(linear) < 0 ? upper_code_ : space_->code;
+  code.regions.Add(linear >> kRegionShift);
   const TlbEntry& e = tlb_[table][(page >> kPageShift) & (kTlbSize - 1)];
   const uint8_t* host;
   if (e.exec_tag == page) [[likely]] {

@@ -9,6 +9,11 @@
 // writes, pages not yet accessed or dirty, writes to pages with decoded code,
 // accesses that cross a page, pages under a data breakpoint.
 //
+// PCIDs. The tables hold the current PCID's pages and global ones; a switch takes
+// the others out, and the paging-structure cache (walk.h), which knows the
+// address space, makes filling them again cheap. What was remembered of a PCID's
+// code is good again when it comes back (generation()).
+//
 // Thread rule: the vCPU's thread only, but for RequestFlush().
 #ifndef LIB_CPU_SOFT_MMU_H_
 #define LIB_CPU_SOFT_MMU_H_
@@ -34,7 +39,7 @@ struct TlbEntry {
 
 class Mmu {
  public:
-  static constexpr unsigned kTlbBits = 10;
+  static constexpr unsigned kTlbBits = 13;
   static constexpr unsigned kTlbSize = 1 << kTlbBits;
   static constexpr uint64_t kNoTag = 1;  // never page-aligned
 
@@ -109,14 +114,19 @@ class Mmu {
 
   // Invalidation (vol. 3, 4.10.4).
   void FlushAll();                  // CR0, CR4, A20, slots changed
-  void FlushNonGlobal();            // CR3 without PCID
+  void FlushNonGlobal();            // of every PCID
   void FlushPage(uint64_t linear);  // INVLPG
-  void FlushPcid(uint16_t pcid, bool globals_too);
+  void FlushPcid(uint16_t pcid);    // all of a PCID but global pages
+  // CpuState::cr3 has another value. `keep`: nothing of its PCID is flushed.
+  void SwitchTo(bool keep);
   // A page got decoded code, or an armed watchpoint: no fast writes to it.
   void DropWriteTags(uint64_t ram_page);
-  // Changes with every flush of any kind, FlushPage() too: translations of code
-  // that others remember hold while it is the same.
-  uint64_t generation() const { return generation_; }
+  // Translations of code at `linear` that others remember (from TranslateCode())
+  // hold while this is the same. Numbers are never used again, but for those of a
+  // PCID that comes back with nothing flushed.
+  uint64_t generation(uint64_t linear) const {
+    return static_cast<int64_t>(linear) < 0 ? upper_code_.generation : space_->code.generation;
+  }
   // From any thread: the vCPU flushes all before its next block. The caller
   // that needs to know when waits for FlushDone() of what this returned.
   uint64_t RequestFlush() { return requested_.fetch_add(1, std::memory_order_acq_rel) + 1; }
@@ -152,15 +162,46 @@ class Mmu {
 
   static constexpr unsigned kKernelTable = 0, kUserTable = 1, kOpenKernelTable = 2, kTables = 3;
 
+  // A set of numbers that may say yes to others too.
+  template <unsigned kBits>
+  class Filter {
+   public:
+    void Add(uint64_t n) { words_[Bit(n) / 64] |= uint64_t{1} << (Bit(n) % 64); }
+    bool Has(uint64_t n) const { return (words_[Bit(n) / 64] >> (Bit(n) % 64) & 1) != 0; }
+    void Clear() { std::memset(words_, 0, sizeof words_); }
+
+   private:
+    static unsigned Bit(uint64_t n) {
+      return static_cast<unsigned>(n * 0x9E3779B97F4A7C15u >> 40) % kBits;
+    }
+    uint64_t words_[kBits / 64] = {};
+  };
+
+  // Regions are of 4 MiB: no page but those of 1 GiB lies in two.
+  static constexpr unsigned kRegionShift = 22;
+
   // Which slots of a table are filled, so that flushing costs what was used.
   struct Filled {
     uint8_t flags[kTlbSize] = {};
     uint16_t local[kTlbSize];  // slots filled by pages that are not global
     uint16_t global[kTlbSize];
     unsigned local_count = 0, global_count = 0;
-    // Linear addresses of pages larger than 4 KiB lie in [low, high].
-    uint64_t large_low = ~uint64_t{0}, large_high = 0;
+    Filter<4096> large;  // regions with pages of 2 or 4 MiB
+    Filter<256> huge;    // numbers of 1 GiB pages
   };
+  // What others remember of translations of code.
+  struct Code {
+    uint64_t generation = 0;
+    Filter<1024> regions;  // of the translations since it has this number
+  };
+  // An address space whose PCID is known. Its lower half is all its own.
+  struct Space {
+    bool used = false;
+    uint16_t pcid = 0;
+    uint64_t last_use = 0;
+    Code code;
+  };
+  static constexpr unsigned kSpaces = 8;
   // A translated access within one page.
   struct Target {
     uint8_t* host = nullptr;  // of the byte; null: MMIO
@@ -181,6 +222,13 @@ class Mmu {
   void Drop(unsigned table, unsigned slot);
   void DropPage(uint64_t page);
   void FlushTable(unsigned table, bool globals_too);
+  uint16_t CurrentPcid() const;
+  void DropLocal();
+  void Renew(Code& code);
+  void RenewPage(Code& code, uint64_t linear);
+  void ForgetSpaces();
+  void Unlink(unsigned table, unsigned slot);
+  static unsigned WriterBucket(uint64_t host) { return host >> kPageShift & (kWriterBuckets - 1); }
   bool PageWatched(uint64_t page) const;
   void CheckBreakpoints(uint64_t linear, unsigned size, bool write);
   void ReadTarget(const Target& target, uint8_t* to, unsigned size);
@@ -189,7 +237,21 @@ class Mmu {
   SoftVcpu& vcpu_;
   GuestMemory& memory_;
   TlbEntry tlb_[kTables][kTlbSize];
-  uint64_t generation_ = 1;
+  uint64_t last_generation_ = 0, switches_ = 0;
+  Space spaces_[kSpaces];
+  Space* space_ = spaces_;  // the current one
+  // Of the upper half, where kernels' global pages are: one for all spaces, new
+  // where code there came from a page that is not global.
+  Code upper_code_;
+  bool upper_local_code_ = false;
+  bool huge_code_ = false;  // some code is in 1 GiB pages
+  WalkCache walk_cache_;
+  // Entries with a write tag by host page, chained: table * kTlbSize + slot.
+  static constexpr unsigned kWriterBuckets = 1024;
+  static constexpr uint16_t kNobody = 0xFFFF;
+  static_assert(kTables * kTlbSize < kNobody);
+  uint16_t writers_[kWriterBuckets];
+  uint16_t next_writer_[kTables * kTlbSize];
   unsigned data_table_ = kKernelTable;
   Filled filled_[kTables];
   Paging paging_;

@@ -127,14 +127,17 @@ TEST_F(MmuTest, GlobalPagesOutliveCr3) {
   EXPECT_TRUE(Fast(kPage));
   EXPECT_FALSE(Fast(kPage + 0x1000));
   // A global page in a slot that a local one had.
-  ASSERT_TRUE(Read(kPage + (Mmu::kTlbSize << 12)));
+  constexpr uint64_t kSame = kPage + (uint64_t{Mmu::kTlbSize} << 12);
+  guest_.memory->Store<uint64_t>(Gpa(0x12000 + 8 * (kSame >> 21)), 0x700007);
+  guest_.memory->Store<uint64_t>(Gpa(0x700000 + 8 * (kSame >> 12 & 511)), kPage | 7);
+  ASSERT_TRUE(Read(kSame));
   ASSERT_TRUE(Read(kPage));
   mmu().FlushNonGlobal();
   EXPECT_TRUE(Fast(kPage));
   // And the other way.
-  ASSERT_TRUE(Read(kPage + (Mmu::kTlbSize << 12)));
+  ASSERT_TRUE(Read(kSame));
   mmu().FlushNonGlobal();
-  EXPECT_FALSE(Fast(kPage + (Mmu::kTlbSize << 12)));
+  EXPECT_FALSE(Fast(kSame));
   ASSERT_TRUE(Read(kPage));
   mmu().FlushAll();
   EXPECT_FALSE(Fast(kPage));
@@ -152,16 +155,26 @@ TEST_F(MmuTest, InvlpgTakesTheWholeLargePage) {
   EXPECT_TRUE(Fast(kPage));
 }
 
-TEST_F(MmuTest, EveryFlushChangesTheGeneration) {
-  uint64_t g = mmu().generation();
-  mmu().FlushAll();
-  EXPECT_NE(mmu().generation(), g);
-  g = mmu().generation();
+TEST_F(MmuTest, FlushesChangeTheGeneration) {
+  constexpr uint64_t kUpper = ~uint64_t{0} << 47;
+  Mmu::CodePage page;
+  ASSERT_TRUE(mmu().TranslateCode(kPage, &page));
+  uint64_t g = mmu().generation(kPage), upper = mmu().generation(kUpper);
+  // Of a page whose region had no code: not of it.
+  mmu().FlushPage(kPage + (1 << 23));
+  EXPECT_EQ(mmu().generation(kPage), g);
+  // In the same large page, were it one.
+  mmu().FlushPage(kPage ^ 0x1FF000);
+  EXPECT_NE(mmu().generation(kPage), g);
+  g = mmu().generation(kPage);
   mmu().FlushNonGlobal();
-  EXPECT_NE(mmu().generation(), g);
-  g = mmu().generation();
-  mmu().FlushPage(0x1000);
-  EXPECT_NE(mmu().generation(), g);
+  EXPECT_NE(mmu().generation(kPage), g);
+  // No code there that is not global.
+  EXPECT_EQ(mmu().generation(kUpper), upper);
+  g = mmu().generation(kPage);
+  mmu().FlushAll();
+  EXPECT_NE(mmu().generation(kPage), g);
+  EXPECT_NE(mmu().generation(kUpper), upper);
   const uint64_t ticket = mmu().RequestFlush();
   EXPECT_TRUE(mmu().flush_requested());
   EXPECT_FALSE(mmu().FlushDone(ticket));
@@ -170,6 +183,144 @@ TEST_F(MmuTest, EveryFlushChangesTheGeneration) {
   EXPECT_TRUE(mmu().FlushDone(ticket));
   EXPECT_FALSE(mmu().flush_requested());
   EXPECT_FALSE(Fast(kPage));
+}
+
+TEST_F(MmuTest, LocalCodeOfTheUpperHalfGoesWithItsSpace) {
+  constexpr uint64_t kUpper = ~uint64_t{0} << 47;
+  // The last PML4 entries of the upper half: the same tables again.
+  guest_.memory->Store<uint64_t>(Gpa(0x10000 + 8 * 256), 0x11007);
+  guest_.MapPage(kPage + 0x1000, (kPage + 0x1000) | kP | kW | kG);
+  Mmu::CodePage page;
+  ASSERT_TRUE(mmu().TranslateCode(kUpper + kPage + 0x1000, &page));
+  uint64_t g = mmu().generation(kUpper);
+  mmu().FlushNonGlobal();
+  EXPECT_EQ(mmu().generation(kUpper), g);
+  ASSERT_TRUE(mmu().TranslateCode(kUpper + kPage, &page));
+  mmu().FlushNonGlobal();
+  EXPECT_NE(mmu().generation(kUpper), g);
+  g = mmu().generation(kUpper);
+  ASSERT_TRUE(mmu().TranslateCode(kUpper + kPage + 0x1000, &page));
+  mmu().FlushPage(kUpper + kPage + 0x1000);
+  EXPECT_NE(mmu().generation(kUpper), g);
+}
+
+TEST_F(MmuTest, GenerationsComeBackWithTheirPcid) {
+  SetCr4(kCr4Pcide);
+  const auto go = [&](uint64_t pcid, bool keep) {
+    s().cr3 = 0x10000 | pcid;
+    mmu().SwitchTo(keep);
+    return mmu().generation(0);
+  };
+  const uint64_t one = go(1, false), two = go(2, false);
+  EXPECT_NE(one, two);
+  ASSERT_TRUE(Read(kPage));
+  EXPECT_EQ(go(1, true), one);
+  EXPECT_FALSE(Fast(kPage));  // the other space's
+  EXPECT_EQ(go(2, true), two);
+  mmu().FlushPcid(1);
+  EXPECT_EQ(mmu().generation(0), two);
+  const uint64_t one_again = go(1, true);
+  EXPECT_NE(one_again, one);
+  EXPECT_NE(go(1, false), one_again);
+  EXPECT_EQ(go(2, true), two);
+  mmu().FlushNonGlobal();
+  EXPECT_NE(go(2, true), two);
+  // More than are remembered; no number is there twice.
+  std::vector<uint64_t> seen;
+  for (uint64_t p = 3; p < 40; ++p) seen.push_back(go(p, true));
+  for (uint64_t p = 3; p < 40; ++p) {
+    const uint64_t g = go(p, true);
+    for (uint64_t other = 3; other < 40; ++other) {
+      if (other != p) {
+        EXPECT_NE(g, seen[other - 3]);
+      }
+    }
+  }
+}
+
+// Three address spaces that differ in what they map and in their page tables, with
+// the invalidations that the manual asks for; nothing of one is seen in another.
+TEST_F(MmuTest, AddressSpacesStayApart) {
+  constexpr unsigned kSpaces = 3;
+  std::mt19937_64 random(2);
+  SetCr4(kCr4Pcide);
+  // Space i: PML4 at 0x800000 + i * 64 KiB, then PDPT, PD, and two page tables for
+  // what lies from 4 MiB.
+  const auto table = [](uint64_t space, uint64_t n) {
+    return 0x800000 + space * 0x10000 + n * 0x1000;
+  };
+  const auto frame = [&] { return (0xA00 + random() % 0x400) << 12; };
+  for (uint64_t i = 0; i < kSpaces; ++i) {
+    GuestMemory& m = *guest_.memory;
+    m.Store<uint64_t>(Gpa(table(i, 0)), table(i, 1) | 7);
+    m.Store<uint64_t>(Gpa(table(i, 1)), table(i, 2) | 7);
+    m.Store<uint64_t>(Gpa(table(i, 2) + 16), table(i, 3) | 7);
+    m.Store<uint64_t>(Gpa(table(i, 2) + 24), table(i, 4) | 7);
+    for (uint64_t j = 0; j < 1024; ++j) {
+      m.Store<uint64_t>(Gpa(table(i, 3) + 8 * j), frame() | 7);
+    }
+  }
+  unsigned now = 0;
+  bool stale[kSpaces] = {true, true, true};
+  const auto go = [&](unsigned to) {
+    s().cr3 = table(to, 0) | (to + 1);
+    mmu().SwitchTo(!stale[to]);
+    stale[to] = false;
+    now = to;
+  };
+  go(0);
+  for (int i = 0; i < 100000; ++i) {
+    const uint64_t page = 0x400000 + random() % 1024 * 0x1000;
+    const unsigned space = random() % kSpaces;
+    switch (random() % 16) {
+      case 0:
+        go(space);
+        break;
+      case 1: {
+        guest_.memory->Store<uint64_t>(Gpa(table(space, 3) + 8 * ((page - 0x400000) >> 12)),
+                                       frame() | (random() & (kW | kU)) | (random() % 8 != 0));
+        if (space == now) {
+          mmu().FlushPage(page);
+        } else if (random() % 2) {
+          mmu().FlushPcid(static_cast<uint16_t>(space + 1));
+        } else {
+          stale[space] = true;
+        }
+        break;
+      }
+      case 2:
+        // The level above: the second table, or the first at its place too.
+        guest_.memory->Store<uint64_t>(Gpa(table(space, 2) + 24),
+                                       table(space, 3 + random() % 2) | 1 | (random() & (kW | kU)));
+        if (space == now) {
+          mmu().FlushPcid(static_cast<uint16_t>(space + 1));
+        } else {
+          stale[space] = true;
+        }
+        break;
+      default:
+        if (random() % 2) {
+          Read(page, static_cast<Rights>(random() % 3));
+        } else {
+          Write(page, 0, static_cast<Rights>(random() % 3));
+        }
+    }
+    const uint64_t at = 0x400000 + random() % 1024 * 0x1000 + 8 * (random() % 512);
+    const bool user = random() & 1;
+    PhysicalMap map(*guest_.memory);
+    const auto expect = [&](const uint8_t* host, Access access) {
+      if (host == nullptr) return;
+      PageWalk walk;
+      uint32_t error;
+      ASSERT_TRUE(WalkPageTables(mmu().paging(), map, at,
+                                 {access, user ? Rights::kUser : Rights::kSupervisor, false}, &walk,
+                                 &error));
+      ASSERT_EQ(host, guest_.memory->ram_host() + walk.physical + (at & 0xFFF)) << i;
+    };
+    expect(mmu().FastRead<uint64_t>(at, user), Access::kRead);
+    expect(mmu().FastWrite<uint64_t>(at, user), Access::kWrite);
+    if (HasFatalFailure()) return;
+  }
 }
 
 TEST_F(MmuTest, RomIsNeverWritten) {

@@ -96,6 +96,7 @@ struct alignas(64) CpuState {
   // All other bits of RFLAGS (bit 1 set; the six above clear).
   uint64_t rflags_rest = 2;
 
+  uint64_t shadow_rip = 0;
   uint8_t cpl = 0;
   CodeSize code_size = CodeSize::k16;
   bool stack32 = false;         // SS.B, when not 64-bit mode
@@ -103,7 +104,8 @@ struct alignas(64) CpuState {
   bool paging = false;          // CR0.PG
   bool protected_mode = false;  // CR0.PE
   bool v8086 = false;           // RFLAGS.VM
-  // Interrupts are held off for one instruction (STI, MOV SS, POP SS).
+  // Interrupts are held off for one instruction (STI, MOV SS, POP SS): the one at
+  // `shadow_rip`, so that it is over wherever else rip stands.
   bool interrupt_shadow = false;
   bool nmi_blocked = false;  // until IRET
   // DR6 bits of a data breakpoint or single step that this instruction met: #DB

@@ -67,10 +67,7 @@ Step WriteCr3(SoftVcpu& c, uint64_t v) {
   bool keep = false;
   if (s.long_mode) {
     if ((s.cr4 & kCr4Pcide) != 0) {
-      // No flush is asked for: nothing of this PCID is stale, and of the others
-      // the TLB holds nothing.
-      keep =
-          (v & kCr3NoFlush) != 0 && (v & 0xFFF) == (s.cr3 & 0xFFF) && (v & ~kCr3NoFlush) == s.cr3;
+      keep = (v & kCr3NoFlush) != 0;
       v &= ~kCr3NoFlush;
     }
     if ((v & kCr3Reserved) != 0) return c.Raise(kGp, 0);
@@ -79,8 +76,7 @@ Step WriteCr3(SoftVcpu& c, uint64_t v) {
     if (PaePaging(s.cr0, s.cr4, s.efer) && !c.mmu.LoadPdptes(v)) return c.Raise(kGp, 0);
   }
   s.cr3 = v;
-  c.mmu.ModeChanged();
-  if (!keep) c.mmu.FlushNonGlobal();
+  c.mmu.SwitchTo(keep);
   return Step::kLeave;
 }
 
@@ -254,8 +250,9 @@ Step Rdmsr(SoftVcpu& c, const Insn&) {
 
 Step Wrmsr(SoftVcpu& c, const Insn&) {
   if (c.s.cpl != 0) return c.Raise(kGp, 0);
+  const uint64_t efer = c.s.efer;
   if (!WriteMsr(c, static_cast<uint32_t>(c.s.gpr[kRcx]), TakePair(c))) return c.Raise(kGp, 0);
-  return Step::kLeave;
+  return c.s.efer != efer ? Step::kLeave : Step::kNext;
 }
 
 Step CpuidInstruction(SoftVcpu& c, const Insn&) {
@@ -291,14 +288,15 @@ bool MayChangeIf(const SoftVcpu& c) {
 Step Cli(SoftVcpu& c, const Insn&) {
   if (!MayChangeIf(c)) return c.Raise(kGp, 0);
   c.s.rflags_rest &= ~kIf;
-  return Step::kLeave;
+  return Step::kNext;
 }
 
-Step Sti(SoftVcpu& c, const Insn&) {
+Step Sti(SoftVcpu& c, const Insn& in) {
   if (!MayChangeIf(c)) return c.Raise(kGp, 0);
   if ((c.s.rflags_rest & kIf) != 0) return Step::kNext;
   c.s.rflags_rest |= kIf;
-  return HoldInterrupts(c);
+  HoldInterrupts(c, in);
+  return c.InterruptsEnabled() ? Step::kLeave : Step::kNext;
 }
 
 template <bool kSet>
@@ -329,8 +327,10 @@ Step Invlpg(SoftVcpu& c, const Insn& in) {
   } else {
     linear = static_cast<uint32_t>(c.s.seg[in.seg].base + linear);
   }
+  // The block may go on where its own page is surely not the one.
+  const uint64_t generation = c.mmu.generation(c.s.rip);
   c.mmu.FlushPage(linear);
-  return Step::kLeave;
+  return c.in_64bit() && c.mmu.generation(c.s.rip) == generation ? Step::kNext : Step::kLeave;
 }
 
 Step Invpcid(SoftVcpu& c, const Insn& in) {
@@ -347,10 +347,14 @@ Step Invpcid(SoftVcpu& c, const Insn& in) {
   switch (type) {
     case 0:
       if (!IsCanonical(d.linear)) return c.Raise(kGp, 0);
-      if (pcid == (c.s.cr3 & 0xFFF) || (c.s.cr4 & kCr4Pcide) == 0) c.mmu.FlushPage(d.linear);
+      if (pcid == (c.s.cr3 & 0xFFF) || (c.s.cr4 & kCr4Pcide) == 0) {
+        c.mmu.FlushPage(d.linear);
+      } else {
+        c.mmu.FlushPcid(pcid);
+      }
       break;
     case 1:
-      c.mmu.FlushPcid(pcid, false);
+      c.mmu.FlushPcid(pcid);
       break;
     case 2:
       c.mmu.FlushAll();

@@ -64,9 +64,11 @@ namespace {
 
 bool InProtected(const SoftVcpu& c) { return c.s.protected_mode && !c.s.v8086; }
 
-// Segment loads end the block; SS holds interrupts off for an instruction.
-Step AfterLoad(SoftVcpu& c, SegmentIndex index) {
-  return index == kSs ? HoldInterrupts(c) : Step::kLeave;
+// Segment loads end the block but in 64-bit mode, where nothing rests on them; SS
+// holds interrupts off for an instruction.
+Step AfterLoad(SoftVcpu& c, const Insn& in, SegmentIndex index) {
+  if (index == kSs) HoldInterrupts(c, in);
+  return index == kSs || !c.in_64bit() ? Step::kLeave : Step::kNext;
 }
 
 template <SegmentIndex kIndex>
@@ -78,7 +80,7 @@ Step MovToSegment(SoftVcpu& c, const Insn& in) {
     selector = ReadReg<uint16_t>(c, in.reg1);
   }
   if (!LoadSegment(c, kIndex, selector)) return Step::kFault;
-  return AfterLoad(c, kIndex);
+  return AfterLoad(c, in, kIndex);
 }
 
 Step StoreSelector(SoftVcpu& c, const Insn& in, uint16_t selector) {
@@ -113,7 +115,7 @@ Step PopSegment(SoftVcpu& c, const Insn& in) {
   const unsigned width = StackAddressSize(c);
   if (!LoadSegment(c, kIndex, selector)) return Step::kFault;
   WriteAddressReg(c, kRsp, sp, width);
-  return AfterLoad(c, kIndex);
+  return AfterLoad(c, in, kIndex);
 }
 
 // LDS, LES, LSS, LFS, LGS.
@@ -131,7 +133,7 @@ Step LoadFarPointer(SoftVcpu& c, const Insn& in) {
   } else {
     WriteReg<uint64_t>(c, in.reg0, offset);
   }
-  return AfterLoad(c, kIndex);
+  return AfterLoad(c, in, kIndex);
 }
 
 // ---- Looking at descriptors ----

@@ -104,6 +104,7 @@ TEST_F(SegmentTest, InterruptsWaitForTheInstructionAfterMovSs) {
   guest_.bus.pending = 20;
   guest_.cpu().SetInterruptLine(true);
   s().interrupt_shadow = true;
+  s().shadow_rip = s().rip;
   // With the shadow: MOV SS runs first, then the INC too, then the interrupt.
   guest_.RunCode({0x8E, 0xD0, 0x43, 0x43});
   EXPECT_EQ(guest_.Vector(), 20);

@@ -34,9 +34,10 @@ inline void UseOperandWidth(Insn& in, const DecodedView& view) {
 }
 
 // After MOV SS, POP SS and STI: no interrupt before the next instruction ends.
-inline Step HoldInterrupts(SoftVcpu& c) {
+inline void HoldInterrupts(SoftVcpu& c, const Insn& in) {
+  const uint64_t next = c.s.rip + in.length;
   c.s.interrupt_shadow = true;
-  return Step::kLeave;
+  c.s.shadow_rip = c.in_64bit() ? next : static_cast<uint32_t>(next);
 }
 
 }  // namespace atl::cpu::soft

@@ -71,6 +71,13 @@ class SoftVcpu final : public Vcpu {
     return Step::kFault;
   }
 
+  // An instruction that the block goes on behind has set IF. True: there is an
+  // interrupt to take, the block must be left.
+  bool InterruptsEnabled() {
+    event_mask_ = ~uint32_t{0};
+    return (requests.load(std::memory_order_relaxed) & kInterruptRequest) != 0;
+  }
+
   bool user() const { return s.cpl == 3; }
   Rights rights() const { return s.cpl == 3 ? Rights::kUser : Rights::kSupervisor; }
   bool in_64bit() const { return s.code_size == CodeSize::k64; }
@@ -108,6 +115,10 @@ class SoftVcpu final : public Vcpu {
   void Post(uint32_t request);  // sets the bit, wakes the thread where it waits
   bool WorkPosted() const;      // something ends a halt
 
+  uint32_t EventMask() const {
+    return (s.rflags_rest & kIf) ? ~uint32_t{0} : ~uint32_t{kInterruptRequest};
+  }
+
   // events.cc. False: `exit` is filled in.
   Next LookAtEvents();
   bool Deliver();  // `fault`
@@ -118,7 +129,8 @@ class SoftVcpu final : public Vcpu {
   void Shutdown();  // triple fault
   bool CannotFetch();
 
-  // The requests that end a run of blocks: without kInterruptRequest while IF is 0.
+  // The requests that end a run of blocks: without kInterruptRequest while IF is 0
+  // (or with it: then events are looked at for nothing).
   uint32_t event_mask_ = ~uint32_t{0};
   std::atomic<bool> waiting_{false};
   unsigned spin_ns_ = 20000;  // how long WaitForWork() spins before it sleeps

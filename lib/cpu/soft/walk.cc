@@ -65,10 +65,16 @@ bool Allowed(const Paging& paging, WalkAccess access, const PageWalk& page) {
   return access.access != Access::kWrite || page.writable || !paging.write_protect;
 }
 
+// The last level's entry, and what those above it allow.
+struct Tables {
+  uint8_t* entry = nullptr;  // null: not in RAM, or of a large page
+  bool user = false, writable = false, executable = false;
+};
+
 // One try. 1: done; 0: fault; -1: an entry changed while its bits were set.
 template <typename T>
 int Try(const Paging& paging, PhysicalMap& map, uint64_t linear, WalkAccess access, bool last,
-        PageWalk* out, uint32_t* error_code) {
+        PageWalk* out, uint32_t* error_code, Tables* tables) {
   constexpr bool kWide = sizeof(T) == 8;
   constexpr unsigned kIndexBits = kWide ? 9 : 10;
   constexpr uint64_t kIndexMask = (uint64_t{1} << kIndexBits) - 1;
@@ -125,6 +131,7 @@ int Try(const Paging& paging, PhysicalMap& map, uint64_t linear, WalkAccess acce
       *error_code = AccessBits(paging, access) | kPfPresent | kPfReserved;
       return 0;
     }
+    if (level == 0) *tables = {e.at, page.user, page.writable, page.executable};
     page.user = page.user && (e.value & kUserBit) != 0;
     page.writable = page.writable && (e.value & kWritable) != 0;
     if (kWide) page.executable = page.executable && (e.value & kNoExecute) == 0;
@@ -174,18 +181,51 @@ uint8_t* PhysicalMap::Page(uint64_t physical, SlotKind* kind) {
   return last_.host + (page - last_.base.value);
 }
 
+// Only what is there and allowed; the whole walk finds out about the rest.
+bool WalkCache::Walk(const Paging& paging, uint64_t linear, WalkAccess access,
+                     PageWalk* out) const {
+  const uint64_t region = linear >> 21;
+  const Slot& slot = slots_[region % kSlots];
+  if (slot.epoch != epoch_ || slot.region != region || slot.root != paging.root) return false;
+  uint8_t* at = slot.table + (linear >> 12 & 511) * 8;
+  const Entry e = {__atomic_load_n(reinterpret_cast<uint64_t*>(at), __ATOMIC_ACQUIRE), at};
+  const uint64_t reserved = kBeyond | (paging.no_execute ? 0 : kNoExecute);
+  if ((e.value & kPresent) == 0 || (e.value & reserved) != 0) return false;
+  PageWalk page;
+  page.physical = e.value & kFrame & paging.a20;
+  page.user = slot.user && (e.value & kUserBit) != 0;
+  page.writable = slot.writable && (e.value & kWritable) != 0;
+  page.executable = slot.executable && (e.value & kNoExecute) == 0;
+  page.global = paging.global && (e.value & kGlobalBit) != 0;
+  if (!Allowed(paging, access, page)) return false;
+  const bool write = access.access == Access::kWrite;
+  if (!SetBits<uint64_t>(e, write ? kAccessed | kDirty : kAccessed)) return false;
+  page.dirty = write || (e.value & kDirty) != 0;
+  *out = page;
+  return true;
+}
+
 bool WalkPageTables(const Paging& paging, PhysicalMap& map, uint64_t linear, WalkAccess access,
-                    PageWalk* out, uint32_t* error_code) {
+                    PageWalk* out, uint32_t* error_code, WalkCache* cache) {
   if (paging.kind == Paging::Kind::kNone) {
     *out = {linear & ~(kPageSize - 1) & paging.a20, 12, true, true, true, true, false};
     return true;
   }
+  if (paging.kind != Paging::Kind::kFourLevel) cache = nullptr;
+  if (cache != nullptr && cache->Walk(paging, linear, access, out)) return true;
   for (unsigned i = 0;; ++i) {
     const bool last = i == kMaxRetries;
+    Tables tables;
     const int r = paging.kind == Paging::Kind::kTwoLevel
-                      ? Try<uint32_t>(paging, map, linear, access, last, out, error_code)
-                      : Try<uint64_t>(paging, map, linear, access, last, out, error_code);
-    if (r >= 0) return r == 1;
+                      ? Try<uint32_t>(paging, map, linear, access, last, out, error_code, &tables)
+                      : Try<uint64_t>(paging, map, linear, access, last, out, error_code, &tables);
+    if (r < 0) continue;
+    if (r == 1 && cache != nullptr && tables.entry != nullptr) {
+      uint8_t* table = tables.entry - (linear >> 12 & 511) * 8;
+      cache->At(linear >> 21) = {cache->epoch_, paging.root,     linear >> 21,     table,
+                                 tables.user,   tables.writable, tables.executable};
+    }
+    return r == 1;
   }
 }
 

@@ -77,9 +77,35 @@ struct PageWalk {
   bool global = false;
 };
 
+// A paging-structure cache (vol. 3, 4.10.3), of 4-level paging only: where the
+// table of a region of 2 MiB lies and what the levels above it allow. Whatever
+// takes a page from the TLB must make it forget. Faults never come from it.
+class WalkCache {
+ public:
+  void Forget() { ++epoch_; }
+
+ private:
+  friend bool WalkPageTables(const Paging& paging, PhysicalMap& map, uint64_t linear,
+                             WalkAccess access, PageWalk* out, uint32_t* error_code,
+                             WalkCache* cache);
+  struct Slot {
+    uint64_t epoch = 0;
+    uint64_t root = 0, region = 0;
+    uint8_t* table = nullptr;  // host address of the page table, in RAM
+    bool user = false, writable = false, executable = false;
+  };
+  static constexpr unsigned kSlots = 64;
+
+  bool Walk(const Paging& paging, uint64_t linear, WalkAccess access, PageWalk* out) const;
+  Slot& At(uint64_t region) { return slots_[region % kSlots]; }
+
+  uint64_t epoch_ = 1;
+  Slot slots_[kSlots];
+};
+
 // False: a page fault with *error_code.
 bool WalkPageTables(const Paging& paging, PhysicalMap& map, uint64_t linear, WalkAccess access,
-                    PageWalk* out, uint32_t* error_code);
+                    PageWalk* out, uint32_t* error_code, WalkCache* cache = nullptr);
 
 // The four PDPTEs that a write to CR3 (or CR0, CR4) loads in PAE paging. False:
 // reserved bits, #GP(0).
