@@ -31,12 +31,13 @@ LAYERS = {
     "lib/pci": "lib/base lib/dev lib/mem",
     "lib/virtio": "lib/base lib/block lib/dev lib/mem lib/pci lib/work",
     "lib/ide": "lib/base lib/block lib/dev lib/mem lib/pci lib/work",
+    "lib/floppy": "lib/base lib/block lib/dev lib/work",
     "lib/vga": "lib/base lib/dev lib/mem lib/pci lib/ui",
     "lib/cpu": "lib/base lib/mem",
     "lib/cpu/kvm": "lib/base lib/cpu lib/mem",
     "lib/cpu/soft": "lib/base lib/cpu lib/mem",
     "lib/boot": "lib/base lib/cpu lib/host lib/mem",
-    "lib/vm": "lib/base lib/block lib/boot lib/char lib/cpu lib/dev lib/host lib/ide lib/mem "
+    "lib/vm": "lib/base lib/block lib/boot lib/char lib/cpu lib/dev lib/floppy lib/host lib/ide lib/mem "
               "lib/pci lib/ui lib/vga lib/virtio lib/work",
     "cmd/img": "lib/base lib/block lib/cli",
     "cmd/run": "lib/base lib/block lib/boot lib/char lib/cli lib/cpu lib/dev lib/host lib/mem "

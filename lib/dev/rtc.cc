@@ -27,6 +27,7 @@ enum Register : uint8_t {
   kC = 0x0C,
   kD = 0x0D,
   kShutdown = 0x0F,
+  kFloppies = 0x10,
   kEquipment = 0x14,
   kCentury = 0x32,
   kBootOrderThird = 0x38,
@@ -107,6 +108,12 @@ bool Rtc::SetBootOrder(absl::string_view order, bool check_floppy) {
   SetCmos(kBootOrder, static_cast<uint8_t>(codes[0] | codes[1] << 4));
   SetCmos(kBootOrderThird, static_cast<uint8_t>(codes[2] << 4 | (check_floppy ? 0 : 1)));
   return true;
+}
+
+void Rtc::SetFloppies(uint8_t types, unsigned drives) {
+  SetCmos(kFloppies, types);
+  const uint8_t others = cmos_[kEquipment] & 0x3E;
+  SetCmos(kEquipment, drives == 0 ? others : static_cast<uint8_t>(others | 1 | (drives - 1) << 6));
 }
 
 void Rtc::SetCpuCount(unsigned vcpus) {

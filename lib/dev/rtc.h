@@ -37,6 +37,8 @@ class Rtc final : public Device {
   // False where there is another letter; `check_floppy`: boot only from floppies
   // with a signature.
   bool SetBootOrder(absl::string_view order, bool check_floppy = true);
+  // The kinds of drives A (high four bits) and B, and how many there are.
+  void SetFloppies(uint8_t types, unsigned drives);
   void SetCpuCount(unsigned vcpus);
 
   absl::string_view name() const override { return "mc146818"; }

@@ -15,6 +15,8 @@ constexpr DeviceType kTypes[] = {
     {"hpet", Attachment::kBoard, "high precision event timer, 100 MHz, 3 comparators", ""},
     {"i440fx", Attachment::kBoard, "PCI host bridge with the shadow memory switches", ""},
     {"i8042", Attachment::kBoard, "keyboard controller, keyboard, wheel mouse, A20, port 0x92", ""},
+    {"i82077", Attachment::kBoard, "floppy disk controller with drives A and B", ""},
+    {"i8237", Attachment::kBoard, "DMA controllers and their page registers", ""},
     {"i8254", Attachment::kBoard, "interval timer and port 0x61", ""},
     {"irqchips", Attachment::kBoard, "8259 pair, IOAPIC, a LAPIC for each vCPU", ""},
     {"isa-debug-exit", Attachment::kIsa, "writing v ends the process with status (v << 1) | 1",

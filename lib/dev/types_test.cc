@@ -10,6 +10,7 @@
 #include "lib/dev/fw_cfg.h"
 #include "lib/dev/hpet.h"
 #include "lib/dev/i8042.h"
+#include "lib/dev/i8237.h"
 #include "lib/dev/irq_chips.h"
 #include "lib/dev/pit.h"
 #include "lib/dev/reset_port.h"
@@ -48,13 +49,14 @@ TEST(DeviceTypes, EveryChipIsInTheTable) {
   FwCfg fw(*memory);
   Hpet hpet({.irq0 = &line, .irq8 = &line}, clock);
   I8042 kbc(line, line, system);
+  I8237 dma(*memory);
   IrqChips chips({}, clock);
   Pit pit(line, clock);
   ResetPort reset(system);
   Rtc rtc(line, clock);
   Uart uart(line, stream);
   for (Device* d : std::initializer_list<Device*>{&pm, &debug_exit, &console, &fw, &hpet, &kbc,
-                                                  &chips, &pit, &reset, &rtc, &uart})
+                                                  &dma, &chips, &pit, &reset, &rtc, &uart})
     EXPECT_NE(FindDeviceType(d->name()), nullptr) << d->name();
 }
 

@@ -17,10 +17,13 @@
 #include "lib/dev/device_lock.h"
 #include "lib/dev/hpet.h"
 #include "lib/dev/i8042.h"
+#include "lib/dev/i8237.h"
 #include "lib/dev/pit.h"
 #include "lib/dev/reset_port.h"
 #include "lib/dev/rtc.h"
 #include "lib/dev/uart.h"
+#include "lib/floppy/fdc.h"
+#include "lib/floppy/geometry.h"
 #include "lib/ide/cd_drive.h"
 #include "lib/ide/piix_ide.h"
 #include "lib/pci/bus.h"
@@ -110,6 +113,40 @@ class CdPort final : public MediumPort {
 
  private:
   ide::CdDrive& drive_;
+};
+
+// The same for a floppy drive, which has no tray.
+class FloppyPort final : public MediumPort {
+ public:
+  FloppyPort(floppy::Fdc& controller, unsigned drive) : controller_(controller), drive_(drive) {}
+  bool cdrom() const override { return false; }
+  bool tray_open() const override { return false; }
+  bool locked() const override { return false; }
+  void OpenTray() override {}
+  void CloseTray() override {}
+  void RequestEject() override {}
+  absl::Status Accepts(const block::Disk& medium) const override {
+    const std::optional<floppy::Geometry> geometry = floppy::GeometryOf(medium.size());
+    if (!geometry.has_value()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(medium.name(), ": no floppy disk has ", medium.size(), " bytes"));
+    }
+    const floppy::DriveType type = controller_.type(drive_);
+    if (type == floppy::DriveType::kNone || floppy::Takes(type, *geometry)) {
+      return absl::OkStatus();
+    }
+    return absl::InvalidArgumentError(absl::StrCat(
+        medium.name(), ": the drive does not take a disk of ", medium.size(), " bytes"));
+  }
+  void Insert(std::shared_ptr<block::Disk> medium, bool) override {
+    controller_.Insert(drive_, std::move(medium));
+  }
+  void Remove() override { controller_.Remove(drive_); }
+  void SetTrayHandler(std::function<void(bool open)>) override {}
+
+ private:
+  floppy::Fdc& controller_;
+  const unsigned drive_;
 };
 
 class PcBoard final : public Board {
@@ -228,6 +265,7 @@ class PcBoard final : public Board {
   absl::Status BuildPci();
   absl::Status BuildDisplay();
   absl::Status BuildDisks();
+  absl::Status BuildFloppies();
 
   const BoardContext context_;
   // Destroyed last to first: devices before what they are wired to.
@@ -267,7 +305,8 @@ absl::Status PcBoard::Build() {
   RETURN_IF_ERROR(BuildPorts());
   RETURN_IF_ERROR(BuildPci());
   RETURN_IF_ERROR(BuildDisplay());
-  return BuildDisks();
+  RETURN_IF_ERROR(BuildDisks());
+  return BuildFloppies();
 }
 
 absl::Status PcBoard::BuildInterrupts() {
@@ -442,12 +481,6 @@ absl::Status PcBoard::BuildDisks() {
     channels[i].memory = context_.memory;
     channels[i].background = backgrounds_.back().get();
   }
-  ASSIGN_OR_RETURN(FloppyPlaces floppies, PlaceFloppyDrives(*context_.config));
-  for (const DriveConfig* d : floppies) {
-    if (d != nullptr) {
-      return absl::UnimplementedError(absl::StrCat("option '", d->option, "': no floppy drives"));
-    }
-  }
   ASSIGN_OR_RETURN(IdePlaces places, PlaceIdeDrives(*context_.config));
   std::array<ide::DriveOptions, 4> drives;
   for (size_t i = 0; i < drives.size(); ++i) {
@@ -481,6 +514,39 @@ absl::Status PcBoard::BuildDisks() {
                                    virtio::NewBlk(context_.memory, drive->disk.get(),
                                                   backgrounds_.back().get(), std::move(options))));
   }
+  return absl::OkStatus();
+}
+
+// The controller is always there, as on a real board; drives where asked for.
+absl::Status PcBoard::BuildFloppies() {
+  DeviceLock& lock = NewLock();
+  dev::I8237& dma = New<dev::I8237>(lock, *context_.memory);
+  RETURN_IF_ERROR(Ports(lock, dma, dev::I8237::kBytes, 0x00, 16));
+  RETURN_IF_ERROR(Ports(lock, dma, dev::I8237::kPages, 0x80, 16));
+  RETURN_IF_ERROR(Ports(lock, dma, dev::I8237::kWords, 0xC0, 32));
+
+  backgrounds_.push_back(workers_.NewBackground(&lock));
+  floppy::FdcWiring wiring;
+  wiring.irq = &NewIrq(floppy::Fdc::kIrq);
+  wiring.dma = &dma;
+  wiring.background = backgrounds_.back().get();
+  floppy::Fdc& fdc = New<floppy::Fdc>(lock, wiring);
+  RETURN_IF_ERROR(Ports(lock, fdc, floppy::Fdc::kRegisters, 0x3F0, 6));
+  RETURN_IF_ERROR(Ports(lock, fdc, floppy::Fdc::kInput, 0x3F7, 1));
+
+  ASSIGN_OR_RETURN(FloppyPlaces places, PlaceFloppyDrives(*context_.config));
+  uint8_t types = 0;
+  unsigned drives = 0;
+  for (unsigned i = 0; i < places.size(); ++i) {
+    types = static_cast<uint8_t>(types << 4);
+    if (places[i] == nullptr) continue;
+    RETURN_IF_ERROR(removable_.Add(DriveName(*places[i], i), *places[i], lock,
+                                   std::make_unique<FloppyPort>(fdc, i)));
+    if (fdc.type(i) == floppy::DriveType::kNone) fdc.SetType(i, floppy::DriveType::k1440K);
+    types |= static_cast<uint8_t>(fdc.type(i));
+    ++drives;
+  }
+  rtc_->SetFloppies(types, drives);
   return absl::OkStatus();
 }
 
