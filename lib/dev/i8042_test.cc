@@ -97,7 +97,7 @@ TEST_F(I8042Test, KeyboardProbe) {
   Write(0x00);
   EXPECT_EQ(Drain(), (Bytes{0xFA, 0xFA, 0x41}));  // set 2, translated
   Write(0xF0);
-  Write(0x03);
+  Write(0x04);
   EXPECT_EQ(Drain(), (Bytes{0xFA, 0xFE}));
   Write(0xE5);
   EXPECT_EQ(Drain(), Bytes{0xFE});
@@ -129,6 +129,31 @@ TEST_F(I8042Test, KeysInBothSets) {
   Drain();
   kbc_.Key(0x1E, true);
   EXPECT_EQ(Drain(), Bytes{});
+}
+
+// Every key is one byte, its release two.
+TEST_F(I8042Test, Set3) {
+  SetConfig(0x07);
+  Write(0xF0);
+  Write(0x03);
+  Write(0xF0);
+  Write(0x00);
+  EXPECT_EQ(Drain(), (Bytes{0xFA, 0xFA, 0xFA, 0xFA, 0x03}));
+  Write(0xF8);  // make and break of all keys, as Linux asks
+  Write(0xFB);  // and of some
+  Write(0x39);
+  Write(0x58);
+  Write(0xED);  // a command ends the list
+  Write(0x04);
+  EXPECT_EQ(Drain(), (Bytes{0xFA, 0xFA, 0xFA, 0xFA, 0xFA, 0xFA}));
+  EXPECT_EQ(kbc_.leds(), 4);
+  for (uint8_t key : {0x1E, 0xC8, 0x3B, 0xC6, 0xB7, 0x4E}) {
+    kbc_.Key(key, true);
+    kbc_.Key(key, false);
+  }
+  kbc_.Key(0xFF, true);  // no such key
+  EXPECT_EQ(Drain(), (Bytes{0x1C, 0xF0, 0x1C, 0x63, 0xF0, 0x63, 0x07, 0xF0, 0x07, 0x62, 0xF0, 0x62,
+                            0x57, 0xF0, 0x57, 0x7C, 0xF0, 0x7C}));
 }
 
 // Each set 1 code survives the way through set 2 and back.

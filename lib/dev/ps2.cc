@@ -29,7 +29,29 @@ constexpr uint8_t kF7Set1 = 0x41;
 constexpr uint8_t kSysRqSet2 = 0x84;
 constexpr uint8_t kSysRqSet1 = 0x54;
 
+// The keys whose set 3 code is not that of set 2.
+struct Set3Key {
+  uint8_t key;
+  uint8_t code;
+};
+constexpr Set3Key kSet3[] = {
+    {0x01, 0x08}, {0x1D, 0x11}, {0x29, 0x0E}, {0x2B, 0x5C}, {0x37, 0x7E}, {0x38, 0x19},
+    {0x3A, 0x14}, {0x3B, 0x07}, {0x3C, 0x0F}, {0x3D, 0x17}, {0x3E, 0x1F}, {0x3F, 0x27},
+    {0x40, 0x2F}, {0x41, 0x37}, {0x42, 0x3F}, {0x43, 0x47}, {0x44, 0x4F}, {0x45, 0x76},
+    {0x46, 0x5F}, {0x4A, 0x84}, {0x4E, 0x7C}, {0x54, 0x57}, {0x56, 0x13}, {0x57, 0x56},
+    {0x58, 0x5E}, {0x9C, 0x79}, {0x9D, 0x58}, {0xB5, 0x77}, {0xB7, 0x57}, {0xB8, 0x39},
+    {0xC6, 0x62}, {0xC7, 0x6E}, {0xC8, 0x63}, {0xC9, 0x6F}, {0xCB, 0x61}, {0xCD, 0x6A},
+    {0xCF, 0x65}, {0xD0, 0x60}, {0xD1, 0x6D}, {0xD2, 0x67}, {0xD3, 0x64}, {0xDB, 0x8B},
+    {0xDC, 0x8C}, {0xDD, 0x8D},
+};
+
 }  // namespace
+
+uint8_t KeyToSet3(uint8_t code) {
+  for (const Set3Key& k : kSet3)
+    if (k.key == code) return k.code;
+  return code < 0x80 ? Set1ToSet2(code) : 0;
+}
 
 uint8_t Set2ToSet1(uint8_t byte) {
   if (byte < sizeof kTranslation) return kTranslation[byte];
@@ -78,6 +100,12 @@ void Ps2Keyboard::Key(uint8_t code, bool down) {
   static constexpr uint8_t kPause2[] = {0xE1, 0x14, 0x77, 0xE1, 0xF0, 0x14, 0xF0, 0x77};
   static constexpr uint8_t kPause1[] = {0xE1, 0x1D, 0x45, 0xE1, 0x9D, 0xC5};
   constexpr uint8_t kPause = 0xC6;
+  if (set_ == 3) {
+    const uint8_t byte = KeyToSet3(code);
+    const uint8_t bytes[] = {kRelease, byte};
+    if (byte != 0) queue_.Push(down ? std::span(bytes + 1, 1) : std::span(bytes, 2));
+    return;
+  }
   if (code == kPause) {  // it has no release
     if (down && set_ == 2) queue_.Push(kPause2);
     if (down && set_ == 1) queue_.Push(kPause1);
@@ -114,12 +142,18 @@ void Ps2Keyboard::Write(uint8_t byte) {
       return queue_.Push(kAck);
     case 0xF3:  // rate and delay of repetition, which is the host's
       return queue_.Push(kAck);
+    case 0xFB:
+    case 0xFC:
+    case 0xFD:
+      if (byte >= 0xED) break;  // the list ends with the next command
+      command_ = command;
+      return queue_.Push(kAck);
     case 0xF0:
       if (byte == 0) {
         const uint8_t answer[] = {kAck, set_};
         return queue_.Push(answer);
       }
-      if (byte > 2) return queue_.Push(kResend);
+      if (byte > 3) return queue_.Push(kResend);
       set_ = byte;
       return queue_.Push(kAck);
     default:
@@ -129,6 +163,16 @@ void Ps2Keyboard::Write(uint8_t byte) {
     case 0xED:
     case 0xF0:
     case 0xF3:
+      command_ = byte;
+      return queue_.Push(kAck);
+    case 0xF7:  // of set 3: which keys repeat and tell their release; all do
+    case 0xF8:
+    case 0xF9:
+    case 0xFA:
+      return queue_.Push(kAck);
+    case 0xFB:  // the same for the keys whose codes follow
+    case 0xFC:
+    case 0xFD:
       command_ = byte;
       return queue_.Push(kAck);
     case 0xEE:  // echo
@@ -163,7 +207,7 @@ void Ps2Keyboard::VisitState(StateVisitor& v) {
   queue_.VisitState(v);
   v.Field("command", command_);
   v.Field("enabled", enabled_);
-  v.Bounded("set", set_, 2);
+  v.Bounded("set", set_, 3);
   v.Bounded("leds", leds_, 7);
 }
 

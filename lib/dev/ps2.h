@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What hangs on the i8042's two ports: a keyboard that speaks scancode sets 1
-// and 2, and a mouse with a wheel and five buttons (IntelliMouse Explorer).
+// to 3, and a mouse with a wheel and five buttons (IntelliMouse Explorer).
 // Parts of I8042 and under its lock.
 #ifndef LIB_DEV_PS2_H_
 #define LIB_DEV_PS2_H_
@@ -49,7 +49,7 @@ class Ps2Keyboard {
   Ps2Queue queue_;
   uint8_t command_ = 0;  // that waits for its parameter
   bool enabled_ = true;
-  uint8_t set_ = 2;
+  uint8_t set_ = 2;  // 1 to 3
   uint8_t leds_ = 0;
 };
 
@@ -90,6 +90,9 @@ class Ps2Mouse {
 uint8_t Set2ToSet1(uint8_t byte);
 // The set 2 code of a set 1 code below 0x80; 0 for none.
 uint8_t Set1ToSet2(uint8_t code);
+// The set 3 code, which is one byte for every key, of a key numbered as in
+// Ps2Keyboard::Key(); 0 for none.
+uint8_t KeyToSet3(uint8_t code);
 
 }  // namespace atl::dev
 
