@@ -306,7 +306,7 @@ constexpr Option kOptions[] = {
     {.name = "-screendump",
      .arg = "FILE[,after=SECONDS]",
      .kind = Kind::kKeyList,
-     .help = "write a picture of the screen at the end: PNG, or PPM for *.ppm",
+     .help = "write the screen to FILE at the end: PNG, or by its name .ppm or .txt",
      .group = kConsoleGroup,
      .keys = kScreendumpKeys,
      .implied_key = "file"},

@@ -66,6 +66,10 @@ absl::StatusOr<std::string> EncodePicture(const Surface& surface, PictureFormat 
 
 absl::Status WritePicture(const Surface& surface, PictureFormat format, const std::string& path) {
   ASSIGN_OR_RETURN(const std::string bytes, EncodePicture(surface, format));
+  return WriteWhole(bytes, path);
+}
+
+absl::Status WriteWhole(absl::string_view bytes, const std::string& path) {
   const std::string part = absl::StrCat(path, ".", getpid(), ".part");
   UniqueFd fd(open(part.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY, 0644));
   if (!fd.valid()) return ErrnoError(errno, path);

@@ -23,7 +23,8 @@ PictureFormat PictureFormatOf(absl::string_view path);
 // The file's bytes.
 absl::StatusOr<std::string> EncodePicture(const Surface& surface, PictureFormat format);
 
-// Writes a file, replacing what was there only when the picture is whole.
+// Writes a file, replacing what was there only when the new one is whole.
+absl::Status WriteWhole(absl::string_view bytes, const std::string& path);
 absl::Status WritePicture(const Surface& surface, PictureFormat format, const std::string& path);
 
 }  // namespace atl::ui
