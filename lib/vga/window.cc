@@ -47,7 +47,7 @@ uint8_t Vga::ReadByte(uint64_t offset) {
   const uint64_t bank = r_.dispi_enabled() ? uint64_t{r_.dispi[kDispiBank]} << 16 : 0;
   if (LinearBank()) return vram_.data()[(bank + a) & (vram_.size() - 1)];
 
-  unsigned plane = r_.graphics[4];
+  unsigned plane = r_.graphics[4] & 3;
   if ((r_.sequencer[4] & 8) != 0) {
     plane = a & 3;
     a &= ~3u;
