@@ -48,7 +48,8 @@ export ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}quarantine_size_mb=64
 code=0
 "${command[@]}" "$work/corpus" >"$work/log" 2>&1 || code=$?
 if [[ $code -eq 0 ]]; then
-  grep -aE '^(INFO: Seed|Done |stat::)' "$work/log"
+  grep -a '^INFO: Seed' "$work/log"
+  tail -n 10 "$work/log" | cut -c 1-400
   exit 0
 fi
 tail -n 100 "$work/log" | cut -c 1-400
