@@ -8,7 +8,6 @@ constexpr uint32_t kEnable = 0x80000000;
 // Enable, bus, device and function, dword number.
 constexpr uint32_t kAddressBits = 0x80FFFFFC;
 constexpr uint64_t kDataPorts = 4;
-constexpr uint64_t kResetControl = 1;
 
 // Enters a device that may have no lock. A thread that is in the device already
 // (DMA or a window that leads back to the configuration ports) stays out.
@@ -66,7 +65,6 @@ uint64_t ConfigPorts::Read(unsigned, uint64_t offset, unsigned size) {
   if (offset < kDataPorts) {
     // Only a dword at 0xCF8 is the address; the rest belongs to other chips.
     if (offset == 0 && size == 4) return address_;
-    if (offset == kResetControl && size == 1 && reset_ != nullptr) return reset_->Read(0, 0, 1);
     return ones;
   }
   if (!Selected() || offset >= kPorts || offset + size > kPorts) return ones;
@@ -76,7 +74,6 @@ uint64_t ConfigPorts::Read(unsigned, uint64_t offset, unsigned size) {
 void ConfigPorts::Write(unsigned, uint64_t offset, unsigned size, uint64_t value) {
   if (offset < kDataPorts) {
     if (offset == 0 && size == 4) address_ = static_cast<uint32_t>(value) & kAddressBits;
-    if (offset == kResetControl && size == 1 && reset_ != nullptr) reset_->Write(0, 0, 1, value);
     return;
   }
   if (!Selected() || offset >= kPorts || offset + size > kPorts) return;

@@ -49,15 +49,14 @@ class PciBus {
 };
 
 // Region 0: the eight ports 0xCF8 to 0xCFF. Its lock is taken before a
-// function's. The reset control register lies under it at 0xCF9: byte accesses
-// there go to `reset_control` (region 0, offset 0), with this device's lock
-// held; null where there is none.
+// function's. A byte at 0xCF9 is the reset control register, another device
+// (dev::ResetPort), which the board maps over this one.
 class ConfigPorts : public dev::Device {
  public:
   static constexpr uint16_t kPort = 0xCF8;
   static constexpr unsigned kPorts = 8;
 
-  ConfigPorts(PciBus* bus, dev::Device* reset_control) : bus_(bus), reset_(reset_control) {}
+  explicit ConfigPorts(PciBus* bus) : bus_(bus) {}
 
   absl::string_view name() const override { return "pci-config"; }
   void Reset() override { address_ = 0; }
@@ -71,7 +70,6 @@ class ConfigPorts : public dev::Device {
   unsigned Register(uint64_t offset) const;
 
   PciBus* bus_;
-  dev::Device* reset_;
   uint32_t address_ = 0;
 };
 

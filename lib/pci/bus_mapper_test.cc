@@ -42,7 +42,7 @@ TEST(BusMapper, GuestMovesABarThroughThePorts) {
   Latch latch(bus.Wire(DevFn(2, 0)));
   mapper.AddDevice(latch, lock);
   bus.Attach(&latch, &lock);
-  ConfigPorts ports(&bus, nullptr);
+  ConfigPorts ports(&bus);
   ASSERT_TRUE(machine
                   .Map(Space::kPort, ports_lock, ports, 0, ConfigPorts::kPort, ConfigPorts::kPorts,
                        {.max_access = 4})

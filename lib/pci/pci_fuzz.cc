@@ -67,7 +67,7 @@ struct World {
   std::unique_ptr<PciDevice> isa = atl::pci::NewPiix3Isa(bus.Wire(DevFn(1, 0)), &router);
   std::unique_ptr<PciDevice> pm =
       atl::pci::NewPiix4Pm(bus.Wire(DevFn(1, 3)), {&function, 10}, {&function, 11});
-  atl::pci::ConfigPorts ports{&bus, nullptr};
+  atl::pci::ConfigPorts ports{&bus};
 };
 
 }  // namespace

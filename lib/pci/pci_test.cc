@@ -251,7 +251,7 @@ class Chipset : public testing::Test {
     for (PciDevice* f : {bridge_.get(), isa_bridge_.get(), pm_.get()}) bus_->Attach(f, nullptr);
     bus_->Attach(function_.get(), nullptr);
     for (PciDevice* f : bus_->Functions()) f->Reset();
-    ports_ = std::make_unique<ConfigPorts>(bus_.get(), nullptr);
+    ports_ = std::make_unique<ConfigPorts>(bus_.get());
   }
 
   uint32_t ReadAt(unsigned slot, unsigned fn, unsigned offset, unsigned size) {
@@ -300,24 +300,6 @@ TEST_F(Chipset, EveryOffsetAndSizeOfThePortsIsHarmless) {
       if (offset >= 4) ports_->Write(0, offset, size, ~uint64_t{0});
     }
   }
-}
-
-TEST_F(Chipset, Cf9GoesToTheResetControl) {
-  class Cf9 : public dev::Device {
-   public:
-    absl::string_view name() const override { return "cf9"; }
-    void Reset() override {}
-    uint64_t Read(unsigned, uint64_t, unsigned) override { return value; }
-    void Write(unsigned, uint64_t, unsigned, uint64_t v) override { value = v; }
-    void VisitState(dev::StateVisitor&) override {}
-    uint64_t value = 0;
-  } cf9;
-  ConfigPorts ports(bus_.get(), &cf9);
-  ports.Write(0, 1, 1, 6);
-  EXPECT_EQ(cf9.value, 6u);
-  EXPECT_EQ(ports.Read(0, 1, 1), 6u);
-  ports.Write(0, 0, 4, 0x80000000);
-  EXPECT_EQ(cf9.value, 6u);
 }
 
 TEST_F(Chipset, PamRegistersReportWhatChanges) {
@@ -442,7 +424,7 @@ TEST_F(Chipset, StateRoundTrips) {
   auto bridge = NewI440fx(wiring.At(0), &shadow);
   auto isa = NewPiix3Isa(wiring.At(1), &router);
   auto pm = NewPiix4Pm(wiring.At(1, 3), {function_.get(), 10}, {});
-  ConfigPorts ports(bus_.get(), nullptr);
+  ConfigPorts ports(bus_.get());
   dev::ExpectRoundTrip(*bridge_, *bridge);
   dev::ExpectRoundTrip(*isa_bridge_, *isa);
   dev::ExpectRoundTrip(*pm_, *pm);

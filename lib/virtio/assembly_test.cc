@@ -64,7 +64,7 @@ TEST(Assembly, GuestReadsASectorThroughTheWholeMachine) {
   mapper.AddDevice(*blk, blk_lock);
   pci_bus.Attach(bridge.get(), &bridge_lock);
   pci_bus.Attach(blk.get(), &blk_lock);
-  pci::ConfigPorts ports(&pci_bus, nullptr);
+  pci::ConfigPorts ports(&pci_bus);
   ASSERT_OK(bus.Map(Space::kPort, ports_lock, ports, 0, pci::ConfigPorts::kPort,
                     pci::ConfigPorts::kPorts));
   for (pci::PciDevice* f : pci_bus.Functions()) f->Reset();

@@ -417,7 +417,7 @@ absl::Status PcBoard::BuildPci() {
   pci_ = std::make_unique<pci::PciBus>(&bars_, pirq_.get(), &irqs_);
 
   DeviceLock& config_lock = NewLock();
-  pci::ConfigPorts& ports = New<pci::ConfigPorts>(config_lock, pci_.get(), nullptr);
+  pci::ConfigPorts& ports = New<pci::ConfigPorts>(config_lock, pci_.get());
   RETURN_IF_ERROR(Ports(config_lock, ports, 0, pci::ConfigPorts::kPort, pci::ConfigPorts::kPorts,
                         {.max_access = 4}));
 
