@@ -3,6 +3,8 @@
 #ifndef LIB_HOST_EVENT_H_
 #define LIB_HOST_EVENT_H_
 
+#include <utility>
+
 #include "absl/status/statusor.h"
 #include "lib/base/unique_fd.h"
 

@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -74,18 +73,17 @@ void LoopTimer::Disarm() {
 absl::StatusOr<std::unique_ptr<EventLoop>> EventLoop::Create() {
   UniqueFd epoll(epoll_create1(EPOLL_CLOEXEC));
   if (!epoll.valid()) return ErrnoError(errno, "epoll_create1");
-  UniqueFd wake(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  if (!wake.valid()) return ErrnoError(errno, "eventfd");
+  ASSIGN_OR_RETURN(Event wake, Event::Create());
   UniqueFd timer(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
   if (!timer.valid()) return ErrnoError(errno, "timerfd_create");
   std::unique_ptr<EventLoop> loop(
       new EventLoop(std::move(epoll), std::move(wake), std::move(timer)));
-  RETURN_IF_ERROR(loop->Add(loop->wake_.get(), EPOLLIN, &loop->posted_));
+  RETURN_IF_ERROR(loop->Add(loop->wake_.fd(), EPOLLIN, &loop->posted_));
   RETURN_IF_ERROR(loop->Add(loop->timer_.get(), EPOLLIN, &loop->timers_));
   return loop;
 }
 
-EventLoop::EventLoop(UniqueFd epoll, UniqueFd wake, UniqueFd timer)
+EventLoop::EventLoop(UniqueFd epoll, Event wake, UniqueFd timer)
     : epoll_(std::move(epoll)), wake_(std::move(wake)), timer_(std::move(timer)) {}
 
 EventLoop::~EventLoop() = default;
@@ -113,11 +111,11 @@ void EventLoop::Run() {
       round_ = {events + i + 1, events + n};
       void* const tag = events[i].data.ptr;
       if (tag == nullptr) continue;
-      uint64_t count;
       if (tag == &posted_) {
-        // The count itself says nothing; reading re-arms the descriptor.
-        (void)!read(wake_.get(), &count, sizeof count);
+        wake_.Clear();
       } else if (tag == &timers_) {
+        // The count itself says nothing; reading re-arms the descriptor.
+        uint64_t count;
         (void)!read(timer_.get(), &count, sizeof count);
         RunTimers();
       } else {
@@ -136,10 +134,7 @@ void EventLoop::Quit() {
   Wake();
 }
 
-void EventLoop::Wake() {
-  const uint64_t one = 1;
-  (void)!write(wake_.get(), &one, sizeof one);  // full: a wake-up is under way already
-}
+void EventLoop::Wake() { wake_.Signal(); }
 
 void EventLoop::Post(std::function<void()> fn) {
   {

@@ -23,6 +23,7 @@
 #include "absl/status/statusor.h"
 #include "lib/base/mutex.h"
 #include "lib/base/unique_fd.h"
+#include "lib/host/event.h"
 
 struct epoll_event;
 
@@ -121,7 +122,7 @@ class EventLoop {
  private:
   friend class FdWatch;
   friend class LoopTimer;
-  EventLoop(UniqueFd epoll, UniqueFd wake, UniqueFd timer);
+  EventLoop(UniqueFd epoll, Event wake, UniqueFd timer);
   absl::Status Add(int fd, uint32_t events, void* tag);
   void Wake();
   void RunPosted();
@@ -130,7 +131,7 @@ class EventLoop {
   void Program(uint64_t deadline_ns) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const UniqueFd epoll_;
-  const UniqueFd wake_;
+  Event wake_;
   const UniqueFd timer_;
   std::atomic<std::thread::id> runner_{};
   std::atomic<bool> quit_{false};
