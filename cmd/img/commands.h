@@ -65,6 +65,13 @@ inline constexpr cli::Option kFormatOptions = {
     .help = "options of the new image's format; -o help lists them",
     .repeat = cli::Repeat::kEach,
 };
+inline constexpr cli::Option kBackingFormat = {
+    .name = "-F",
+    .arg = "FMT",
+    .kind = cli::Kind::kString,
+    .help = "format of the backing file",
+    .more_choices = FormatNames,
+};
 inline constexpr cli::Option kSourceCache = {
     .name = "-T",
     .arg = "CACHE",

@@ -42,11 +42,7 @@ constexpr cli::Option kOptions[] = {
      .kind = cli::Kind::kString,
      .help = "backing file of the new image: copy only what the source holds itself; it must "
              "have the contents of the source's own backing file"},
-    {.name = "-F",
-     .arg = "FMT",
-     .kind = cli::Kind::kString,
-     .help = "format of the backing file",
-     .more_choices = FormatNames},
+    kBackingFormat,
     {.name = "-c", .help = "compress the new image"},
     {.name = "-n", .help = "write into an existing image instead of making one"},
     {.name = "--target-is-zero", .help = "with -n: the image is known to be all zeroes"},

@@ -26,11 +26,7 @@ constexpr cli::Option kOptions[] = {
      .kind = cli::Kind::kString,
      .help = "backing file: what the new image does not hold itself is read from there; a "
              "relative name counts from the new image's folder"},
-    {.name = "-F",
-     .arg = "FMT",
-     .kind = cli::Kind::kString,
-     .help = "format of the backing file",
-     .more_choices = FormatNames},
+    kBackingFormat,
     {.name = "-u", .help = "do not look whether the backing file is there; needs a SIZE"},
     kQuiet,
 };
