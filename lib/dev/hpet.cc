@@ -42,6 +42,11 @@ constexpr uint64_t kTimerCapabilities = uint64_t{0x00FF0000} << 32 | 1 << 15 | 1
 constexpr uint64_t kLow = 0xFFFFFFFF;
 // A guest that asks for an interrupt each tick must not eat the loop thread.
 constexpr uint64_t kMinIntervalNs = 20'000;
+// A timer that interrupts nobody (what Linux makes of its tick once it has a
+// better one) is looked at when the guest does, and else so seldom that it wakes
+// the host in vain no more than this; often enough for a counter of 32 bits,
+// which turns round in 43 s.
+constexpr uint64_t kUnheardNs = 10'000'000'000;
 constexpr uint64_t kFarTicks = uint64_t{1} << 58;  // 91 years: not in this machine's life
 
 }  // namespace
@@ -112,13 +117,31 @@ void Hpet::Arm(unsigned n) {
   const int64_t ticks =
       t.config & k32Bits ? static_cast<int32_t>(difference) : static_cast<int64_t>(difference);
   if (ticks > 0 && static_cast<uint64_t>(ticks) > kFarTicks) return t.timer->Disarm();
-  const uint64_t wait = ticks > 0 ? static_cast<uint64_t>(ticks) * kTickNs : 0;
-  t.timer->Arm(now + (t.config & kPeriodic ? std::max(wait, kMinIntervalNs) : wait));
+  uint64_t wait = ticks > 0 ? static_cast<uint64_t>(ticks) * kTickNs : 0;
+  if (t.config & kPeriodic) wait = std::max(wait, kMinIntervalNs);
+  if (!(t.config & kInterrupts)) wait = std::max(wait, kUnheardNs);
+  t.timer->Arm(now + wait);
+}
+
+bool Hpet::Due(const Comparator& t) const {
+  const uint64_t difference = t.value - Counter();
+  return (t.config & k32Bits ? static_cast<int32_t>(difference)
+                             : static_cast<int64_t>(difference)) <= 0;
+}
+
+void Hpet::Settle() {
+  if (!enabled()) return;
+  for (unsigned n = 0; n < kTimers; ++n) {
+    const Comparator& t = timers_[n];
+    if (t.waiting && !(t.config & kInterrupts) && Due(t)) Fire(n);
+  }
 }
 
 void Hpet::Fire(unsigned n) {
   Comparator& t = timers_[n];
   if (!enabled() || !t.waiting) return;
+  // Looked at early: see kUnheardNs.
+  if (!(t.config & kInterrupts) && !Due(t)) return Arm(n);
   if ((t.config & kPeriodic) && t.period != 0) {
     const uint64_t mask = t.config & k32Bits ? kLow : ~uint64_t{0};
     const uint64_t late = (Counter() - t.value) & mask;
@@ -232,17 +255,20 @@ void Hpet::WriteRegister(uint64_t offset, uint64_t value, uint64_t mask) {
 }
 
 uint64_t Hpet::Read(unsigned, uint64_t offset, unsigned size) {
+  Settle();
   const uint64_t whole = ReadRegister(offset & ~uint64_t{7}) >> (8 * (offset & 7));
   return size == 8 ? whole : whole & kLow;
 }
 
 void Hpet::Write(unsigned, uint64_t offset, unsigned size, uint64_t value) {
+  Settle();
   const unsigned shift = 8 * (offset & 4);
   const uint64_t mask = size == 8 ? ~uint64_t{0} : kLow << shift;
   WriteRegister(offset & ~uint64_t{7}, value << shift & mask, mask);
 }
 
 void Hpet::VisitState(StateVisitor& v) {
+  if (!v.loading()) Settle();
   v.Bounded("config", config_, kEnable | kLegacy);
   v.Bounded("status", status_, (1 << kTimers) - 1);
   v.Field("base_count", base_count_);

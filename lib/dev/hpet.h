@@ -75,6 +75,8 @@ class Hpet final : public Device {
   void WriteComparator(unsigned n, uint64_t value, uint64_t mask);
   void Arm(unsigned n);
   void Fire(unsigned n);
+  bool Due(const Comparator& t) const;
+  void Settle();  // what timers that interrupt nobody did meanwhile
   void Interrupt(unsigned n);
   IrqLine* LineOf(unsigned n) const;  // null for none
   void SetHigh(unsigned n, bool high);

@@ -107,6 +107,38 @@ TEST_F(HpetTest, Messages) {
   EXPECT_EQ(msi_.data, 0x42u);
 }
 
+// Its status and comparator are right whenever the guest looks; nothing wakes the
+// host for them meanwhile.
+TEST_F(HpetTest, ATimerWithoutInterruptsWakesNobody) {
+  Out(0x10, 1);
+  Out(0x100, In(0x100) | 0x14A);  // 32 bits, set value, periodic, level; no interrupts
+  Out(0x108, 400'000, 4);
+  Out(0x108, 400'000, 4);
+  Out(0x140, 20 << 9 | 2);  // one shot, level
+  Out(0x148, 1000);
+  EXPECT_GE(clock_.NextDeadline(), 9'000 * kMs);
+  EXPECT_EQ(In(0x20), 0u);
+  EXPECT_EQ(In(0x108), 400'000u);
+  clock_.Advance(4 * kMs);
+  EXPECT_EQ(In(0x20), 5u);
+  EXPECT_EQ(In(0x108), 800'000u);
+  clock_.Advance(8 * kMs + 1000);
+  EXPECT_EQ(In(0x108), 1'600'000u);
+  EXPECT_GE(clock_.NextDeadline(), 9'000 * kMs);
+  // The counter's 32 bits turn round several times.
+  clock_.Advance(200'000 * kMs);
+  EXPECT_EQ(In(0x108), 20'001'600'000u & 0xFFFFFFFF);
+  // Heard again, it goes on where it would have been.
+  Out(0x20, 5);
+  Out(0x100, 20 << 9 | 0x10C);
+  clock_.Advance(4 * kMs - 1001);
+  EXPECT_EQ(pins_[4].TakeEdges(), 0u);
+  clock_.Advance(1);
+  EXPECT_EQ(pins_[4].TakeEdges(), 1u);
+  clock_.Advance(40 * kMs);
+  EXPECT_EQ(pins_[4].TakeEdges(), 10u);
+}
+
 // An interrupt each 10 ns would keep the loop thread busy.
 TEST_F(HpetTest, StormIsBounded) {
   Out(0x10, 3);
