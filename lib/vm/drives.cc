@@ -16,6 +16,15 @@
 namespace atl::vm {
 namespace {
 
+absl::StatusOr<std::unique_ptr<block::Image>> CreateAndOpen(const block::CreateRequest& request) {
+  RETURN_IF_ERROR(block::CreateImage(request));
+  block::OpenOptions options;
+  options.format = request.format;
+  options.writable = true;
+  options.no_flush = true;
+  return block::Image::Open(request.path, options);
+}
+
 // An empty qcow2 over the image, in a file that has no name any more when this
 // returns: however the process ends, nothing stays.
 absl::StatusOr<std::unique_ptr<block::Image>> OpenOverlay(const ImageChoice& choice) {
@@ -37,15 +46,7 @@ absl::StatusOr<std::unique_ptr<block::Image>> OpenOverlay(const ImageChoice& cho
   request.options = {{"backing_file", real}, {"backing_fmt", base->format().name}};
   request.unsafe_backing = true;  // it has just been opened
   base.reset();
-  absl::Status created = block::CreateImage(request);
-  absl::StatusOr<std::unique_ptr<block::Image>> overlay = created;
-  if (created.ok()) {
-    block::OpenOptions options;
-    options.format = "qcow2";
-    options.writable = true;
-    options.no_flush = true;
-    overlay = block::Image::Open(path, options);
-  }
+  absl::StatusOr<std::unique_ptr<block::Image>> overlay = CreateAndOpen(request);
   unlink(path.c_str());
   return overlay;
 }

@@ -9,81 +9,17 @@ Beside the initrd stands root.raw, both as tools/make-guest makes them.
 
 import json
 import os
-import pty
 import random
-import select
-import signal
 import subprocess
 import sys
 import tempfile
 import time
 import unittest
 
+from console import PROMPT, Console
+
 RUN, IMG, QEMU_IMG, VMLINUZ, INITRD = (os.path.abspath(p) for p in sys.argv[1:6])
 ROOT = os.path.join(os.path.dirname(INITRD), "root.raw")
-PROMPT = "guest# "
-# How many times slower than an optimised build the programs are; see .bazelrc.
-SLOWNESS = int(os.environ.get("ATOLL_TEST_SLOWNESS", "1"))
-
-
-class Console:
-    """run on a pseudo-terminal."""
-
-    def __init__(self, args):
-        self.pid, self.fd = pty.fork()
-        if self.pid == 0:
-            os.execv(RUN, [RUN] + args)
-        self.text = ""
-        self.seen = 0  # what expect() has consumed
-        self.status = None
-
-    def pump(self, seconds):
-        """Reads what comes within that time; False when the other end is gone."""
-        ready, _, _ = select.select([self.fd], [], [], seconds)
-        if not ready:
-            return True
-        try:
-            data = os.read(self.fd, 65536)
-        except OSError:
-            return False
-        self.text += data.decode(errors="replace")
-        return bool(data)
-
-    def expect(self, words, seconds=300):
-        deadline = time.monotonic() + seconds * SLOWNESS
-        while True:
-            at = self.text.find(words, self.seen)
-            if at >= 0:
-                out = self.text[self.seen:at]
-                self.seen = at + len(words)
-                return out
-            if time.monotonic() > deadline:
-                raise AssertionError("no %r in %d s:\n%s" %
-                                     (words, seconds * SLOWNESS, self.text[-3000:]))
-            if not self.pump(1):
-                raise AssertionError("ended before %r:\n%s" % (words, self.text[-3000:]))
-
-    def type(self, line):
-        os.write(self.fd, line.encode() + b"\r")
-
-    def command(self, line, seconds=120):
-        self.type(line)
-        self.expect("\n")
-        return self.expect(PROMPT, seconds).replace("\r", "")
-
-    def wait(self, seconds=120):
-        deadline = time.monotonic() + seconds * SLOWNESS
-        while self.pump(1):
-            if time.monotonic() > deadline:
-                self.kill()
-                raise AssertionError("did not end:\n" + self.text[-3000:])
-        _, status = os.waitpid(self.pid, 0)
-        self.status = os.waitstatus_to_exitcode(status)
-        return self.status
-
-    def kill(self):
-        os.kill(self.pid, signal.SIGKILL)
-        os.waitpid(self.pid, 0)
 
 
 class Boot(unittest.TestCase):
@@ -113,7 +49,7 @@ class Boot(unittest.TestCase):
                           tool + ": " + result.stdout + result.stderr)
 
     def test_shell_and_poweroff(self):
-        c = Console(self.args())
+        c = Console(RUN, self.args())
         c.expect(PROMPT)
         self.assertIn("Linux", c.command("uname -a"))
         self.assertIn("x86_64", c.command("uname -a"))
@@ -126,14 +62,14 @@ class Boot(unittest.TestCase):
         self.assertEqual(self.events()[-1]["status"], 0)
         self.assert_clean()
         # The bytes are on the disk: another boot reads them.
-        c = Console(self.args())
+        c = Console(RUN, self.args())
         c.expect(PROMPT)
         self.assertEqual(c.command("md5sum /blob").split()[0], digest)
         c.type("poweroff")
         self.assertEqual(c.wait(), 0)
 
     def test_two_cpus(self):
-        c = Console(self.args("-smp", "2"))
+        c = Console(RUN, self.args("-smp", "2"))
         c.expect(PROMPT)
         self.assertIn("2\n", c.command("nproc"))
         # Both at work at once, and a pipe between them.
@@ -146,7 +82,7 @@ class Boot(unittest.TestCase):
         self.assert_clean()
 
     def test_reboot_restarts(self):
-        c = Console(self.args())
+        c = Console(RUN, self.args())
         c.expect(PROMPT)
         c.command("echo still here > /note; sync")
         c.type("reboot")
@@ -157,20 +93,20 @@ class Boot(unittest.TestCase):
         self.assertIn("reset", [e["event"] for e in self.events()])
 
     def test_no_reboot_ends(self):
-        c = Console(self.args("-no-reboot"))
+        c = Console(RUN, self.args("-no-reboot"))
         c.expect(PROMPT)
         c.type("reboot")
         self.assertEqual(c.wait(), 0)
         self.assertNotIn("reset", [e["event"] for e in self.events()])
 
     def test_crash_is_told(self):
-        c = Console(self.args("-no-reboot", "-append", "console=ttyS0 root=/dev/vda panic=-1 reboot=t"))
+        c = Console(RUN, self.args("-no-reboot", "-append", "console=ttyS0 root=/dev/vda panic=-1 reboot=t"))
         c.expect(PROMPT)
         c.type("echo c > /proc/sysrq-trigger")
         self.assertEqual(c.wait(), 3, c.text[-2000:])
 
     def test_ide_disk(self):
-        c = Console(self.args(disk="file=disk.qcow2,format=qcow2", root="/dev/sda"))
+        c = Console(RUN, self.args(disk="file=disk.qcow2,format=qcow2", root="/dev/sda"))
         c.expect(PROMPT)
         c.command("dd if=/dev/urandom of=/blob bs=64k count=16; sync")
         digest = c.command("md5sum /blob").split()[0]
@@ -180,7 +116,7 @@ class Boot(unittest.TestCase):
         self.assert_clean()
 
     def test_kill_leaves_a_usable_image(self):
-        c = Console(self.args())
+        c = Console(RUN, self.args())
         c.expect(PROMPT)
         c.type("while true; do dd if=/dev/urandom of=/blob bs=64k count=32; sync; rm /blob; done")
         until = time.monotonic() + random.Random(os.getpid()).uniform(2, 6)
@@ -190,14 +126,14 @@ class Boot(unittest.TestCase):
         self.assert_clean(leaks_allowed=True)
 
     def test_quit_from_the_terminal(self):
-        c = Console(self.args())
+        c = Console(RUN, self.args())
         c.expect("Linux version")
         os.write(c.fd, b"\x01x")
         self.assertEqual(c.wait(), 0)
         self.assert_clean()
 
     def test_timeout(self):
-        c = Console(self.args("--timeout", "2"))
+        c = Console(RUN, self.args("--timeout", "2"))
         self.assertEqual(c.wait(), 124)
         self.assert_clean()
 
