@@ -57,8 +57,8 @@ def count(path):
         if summary and summary["overallStatus"] not in ("PASSED", "FLAKY"):
             bad.append((event["id"]["testSummary"]["label"], summary["overallStatus"]))
         label = event.get("id", {}).get("testResult", {}).get("label")
-        if not label:
-            continue
+        if not label or "testResult" not in event:
+            continue  # of another kind, or of a test that was not run to its end
         result = event["testResult"]
         reported.add(label)
         wrong = 0
