@@ -41,11 +41,6 @@ CodeCache::CodeCache(SoftVcpu& vcpu)
 
 CodeCache::~CodeCache() { munmap(arena_, kArenaBytes); }
 
-uint64_t CodeCache::Tag(uint64_t linear) const {
-  return vcpu_.mmu.generation(linear) << 3 | static_cast<uint64_t>(vcpu_.s.code_size) << 1 |
-         static_cast<uint64_t>(vcpu_.user());
-}
-
 void CodeCache::Clear() {
   used_ = 0;
   ++clears_;

@@ -24,6 +24,7 @@
 
 #include "lib/cpu/soft/insn.h"
 #include "lib/cpu/soft/state.h"
+#include "lib/cpu/soft/vcpu.h"
 
 namespace atl::cpu::soft {
 
@@ -99,7 +100,7 @@ class CodeCache {
     uint64_t linear = 0, tag = 0;
     Block* block = nullptr;
   };
-  static constexpr unsigned kQuickBits = 13, kBucketBits = 15;
+  static constexpr unsigned kQuickBits = 15, kBucketBits = 17;
   static size_t QuickIndex(uint64_t linear) {
     return (linear ^ (linear >> kQuickBits)) & ((size_t{1} << kQuickBits) - 1);
   }
@@ -116,6 +117,11 @@ class CodeCache {
   std::vector<Block*> buckets_;
   std::vector<Quick> quick_;
 };
+
+inline uint64_t CodeCache::Tag(uint64_t linear) const {
+  return vcpu_.mmu.generation(linear) << 3 | static_cast<uint64_t>(vcpu_.s.code_size) << 1 |
+         static_cast<uint64_t>(vcpu_.user());
+}
 
 }  // namespace atl::cpu::soft
 

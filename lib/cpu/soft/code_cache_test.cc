@@ -309,7 +309,7 @@ TEST(CodeCacheTest, ChangedCodeIsSeenByWhoWasTold) {
   g.Enter64(0);
   g.Enter64(1);
   const uint64_t function = 0x400000;
-  constexpr uint32_t kTurns = 5000;
+  constexpr uint32_t kTurns = 1000;
   g.Write(function, {0xB8, 0x00, 0x00, 0x00, 0x00, 0xC3});  // mov eax, imm32; ret
   for (unsigned v = 0; v < 2; ++v) {
     g.cpu(v).s.gpr[kRdi] = function;
@@ -325,7 +325,7 @@ TEST(CodeCacheTest, ChangedCodeIsSeenByWhoWasTold) {
                          0x09, 0xC6,                    // 13: or esi, eax
                          0x89, 0xDA,                    // 15: mov edx, ebx
                          0x41, 0x89, 0x19,              // 17: mov [r9], ebx
-                         0x81, 0xFB, 0x88, 0x13, 0, 0,  // 20: cmp ebx, 5000
+                         0x81, 0xFB, 0xE8, 0x03, 0, 0,  // 20: cmp ebx, 1000
                          0x75, 0xE4,                    // 26: jne 0
                          0xF4});
   const uint64_t writer = Guest::kCode + 0x1000;
@@ -337,7 +337,7 @@ TEST(CodeCacheTest, ChangedCodeIsSeenByWhoWasTold) {
                    0xF3, 0x90,                    // 14: pause
                    0x41, 0x39, 0x09,              // 16: cmp [r9], ecx
                    0x75, 0xF9,                    // 19: jne 14
-                   0x81, 0xF9, 0x88, 0x13, 0, 0,  // 21: cmp ecx, 5000
+                   0x81, 0xF9, 0xE8, 0x03, 0, 0,  // 21: cmp ecx, 1000
                    0x75, 0xE3,                    // 27: jne 0
                    0xF4});
   std::thread other([&] { g.Run(1); });

@@ -42,17 +42,17 @@ inline uint64_t Left(const SoftVcpu& c, const Insn& in) {
   return MaskAddress(c.s.gpr[kRcx], in.address_size);
 }
 
-// Whether parts longer than an element are right: upwards, no trap or data
-// breakpoint to be met, addresses that segments leave alone.
+// Whether parts longer than an element are right: no trap or data breakpoint to be
+// met, addresses that segments leave alone.
 inline bool BulkAllowed(const SoftVcpu& c) {
-  return !(c.s.rflags_rest & (kDf | kTf)) && (c.s.dr[7] & 0xFF) == 0;
+  return !(c.s.rflags_rest & kTf) && (c.s.dr[7] & 0xFF) == 0;
 }
 inline bool FlatSide(const SoftVcpu& c, Side side, bool write) {
   return c.in_64bit() || (write ? c.s.seg[side.seg].flat_write : c.s.seg[side.seg].flat_read);
 }
 
 // Elements of T from the side's offset to the end of its page, or of its address
-// space; the linear address in *linear.
+// space, in the string's direction; the first one's linear address in *linear.
 template <typename T>
 inline uint64_t Reach(const SoftVcpu& c, const Insn& in, Side side, uint64_t* linear) {
   const uint64_t offset = Offset(c, in, side);
@@ -64,7 +64,10 @@ inline uint64_t Reach(const SoftVcpu& c, const Insn& in, Side side, uint64_t* li
   }
   *linear = a;
   uint64_t bytes = kPageSize - (a & (kPageSize - 1));
-  if (in.address_size != 8) {
+  if (Down(c)) {
+    if (bytes < sizeof(T)) return 0;
+    bytes = std::min((a & (kPageSize - 1)), offset) + sizeof(T);
+  } else if (in.address_size != 8) {
     const uint64_t space = uint64_t{1} << (8 * in.address_size);
     bytes = std::min(bytes, space - offset);
   }
@@ -139,15 +142,19 @@ struct Movs {
       bool code;
       uint8_t* d = s != nullptr ? WritePointer<T>(c, to, &code) : nullptr;
       if (d != nullptr) {
-        if (d > s && d < s + most * sizeof(T)) {
+        const uint64_t bytes = most * sizeof(T);
+        const bool down = Down(c);
+        if (down ? d < s && s < d + bytes : s < d && d < s + bytes) {
           // What was stored is read again: the pattern repeats.
-          for (uint64_t i = 0; i < most; ++i)
-            HostStore<T>(d + i * sizeof(T), HostLoad<T>(s + i * sizeof(T)));
+          const int64_t step = down ? -int64_t{sizeof(T)} : int64_t{sizeof(T)};
+          for (int64_t i = 0; i < static_cast<int64_t>(most); ++i)
+            HostStore<T>(d + i * step, HostLoad<T>(s + i * step));
         } else {
-          std::memmove(d, s, most * sizeof(T));
+          const uint64_t back = down ? bytes - sizeof(T) : 0;
+          std::memmove(d - back, s - back, bytes);
         }
         *done = most;
-        return Written(c, d, most * sizeof(T), code);
+        return Written(c, down ? d - (bytes - sizeof(T)) : d, bytes, code);
       }
     }
     T v;
@@ -168,6 +175,7 @@ struct Stos {
       bool code;
       uint8_t* d = most > 1 ? WritePointer<T>(c, to, &code) : nullptr;
       if (d != nullptr) {
+        if (Down(c)) d -= (most - 1) * sizeof(T);
         uint8_t first;
         std::memcpy(&first, &v, 1);
         if (v == static_cast<T>(first * (static_cast<T>(~T{0}) / 0xFF))) {
@@ -201,7 +209,7 @@ struct Scas {
   template <typename T>
   static Part Do(SoftVcpu& c, const Insn& in, Side, uint64_t most, uint64_t* done) {
     const T a = static_cast<T>(c.s.gpr[kRax]);
-    if (most > 1 && BulkAllowed(c) && FlatSide(c, kDestination, false)) {
+    if (most > 1 && BulkAllowed(c) && !Down(c) && FlatSide(c, kDestination, false)) {
       uint64_t at;
       most = std::min(most, Reach<T>(c, in, kDestination, &at));
       const uint8_t* d = most > 1 ? ReadPointer<T>(c, at) : nullptr;
@@ -230,7 +238,7 @@ struct Cmps {
   static constexpr bool kSource = true, kDest = true;
   template <typename T>
   static Part Do(SoftVcpu& c, const Insn& in, Side source, uint64_t most, uint64_t* done) {
-    if (most > 1 && BulkAllowed(c) && FlatSide(c, source, false) &&
+    if (most > 1 && BulkAllowed(c) && !Down(c) && FlatSide(c, source, false) &&
         FlatSide(c, kDestination, false)) {
       uint64_t from, at;
       most = std::min({most, Reach<T>(c, in, source, &from), Reach<T>(c, in, kDestination, &at)});
