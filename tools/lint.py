@@ -39,9 +39,10 @@ LAYERS = {
     "lib/boot": "lib/base lib/cpu lib/host lib/mem",
     "lib/vm": "lib/base lib/block lib/boot lib/char lib/cpu lib/dev lib/floppy lib/host lib/ide lib/mem "
               "lib/pci lib/ui lib/vga lib/virtio lib/work",
+    "lib/qmp": "lib/base lib/cli lib/cpu lib/host lib/ui lib/vm",
     "cmd/img": "lib/base lib/block lib/cli",
     "cmd/run": "lib/base lib/block lib/boot lib/char lib/cli lib/cpu lib/dev lib/host lib/mem "
-               "lib/ui lib/vm",
+               "lib/qmp lib/ui lib/vm",
     "tests/cpu": "lib/base lib/cpu lib/cpu/soft lib/mem",
     "tools": "",
 }

@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
+#include "cmd/run/monitors.h"
 #include "cmd/run/options.h"
 #include "lib/base/status_macros.h"
 #include "lib/cli/suggest.h"
@@ -32,8 +33,9 @@ constexpr unsigned kCdromPlace = 2;  // hdc
 
 absl::StatusOr<vm::SerialConfig> ParseSerial(absl::string_view option, absl::string_view text) {
   vm::SerialConfig out;
-  if (text == "stdio") {
+  if (text == "stdio" || text == "mon:stdio") {
     out.kind = vm::SerialKind::kStdio;
+    out.monitor = text == "mon:stdio";
   } else if (text == "null") {
     out.kind = vm::SerialKind::kNull;
   } else if (text == "none") {
@@ -43,7 +45,7 @@ absl::StatusOr<vm::SerialConfig> ParseSerial(absl::string_view option, absl::str
     out.path = std::string(text.substr(5));
   } else {
     return UsageError(absl::StrCat("option '", option, "': no such character device '", text,
-                                   "': stdio, null, none and file:FILE are"));
+                                   "': stdio, mon:stdio, null, none and file:FILE are"));
   }
   return out;
 }
@@ -260,8 +262,19 @@ absl::StatusOr<Invocation> Configure(const Parsed& args) {
     return UsageError(absl::StrCat("option '-serial': stands ", m.serials.size(),
                                    " times; a PC has ", kMaxSerials, " serial ports"));
   }
+  ASSIGN_OR_RETURN(out.monitors, ParseMonitors(args));
+  out.daemonize = args.OnOr("-daemonize", false);
+  const bool monitor_has_stdio =
+      std::any_of(out.monitors.begin(), out.monitors.end(),
+                  [](const qmp::MonitorConfig& c) { return c.carrier == qmp::Carrier::kStdio; });
   if (m.serials.empty()) {
-    m.serials.push_back({out.curses ? vm::SerialKind::kNull : vm::SerialKind::kStdio, ""});
+    m.serials.push_back({monitor_has_stdio || out.daemonize || out.curses ? vm::SerialKind::kNull
+                                                                          : vm::SerialKind::kStdio,
+                         ""});
+  }
+  // Who names no monitor finds one behind the serial port's terminal.
+  if (!args.Has("-monitor")) {
+    for (vm::SerialConfig& s : m.serials) s.monitor |= s.kind == vm::SerialKind::kStdio;
   }
   if (std::optional<std::string> debugcon = args.Text("-debugcon")) {
     if (!m.debugcon) m.debugcon.emplace();
@@ -270,15 +283,24 @@ absl::StatusOr<Invocation> Configure(const Parsed& args) {
   const auto is_stdio = [](const vm::SerialConfig& s) { return s.kind == vm::SerialKind::kStdio; };
   const size_t stdio_users =
       static_cast<size_t>(std::count_if(m.serials.begin(), m.serials.end(), is_stdio)) +
-      (m.debugcon && is_stdio(m.debugcon->out) ? 1 : 0);
+      (m.debugcon && is_stdio(m.debugcon->out) ? 1 : 0) +
+      static_cast<size_t>(std::count_if(
+          out.monitors.begin(), out.monitors.end(),
+          [](const qmp::MonitorConfig& c) { return c.carrier == qmp::Carrier::kStdio; }));
   if (out.curses && stdio_users > 0) {
     return UsageError("option '-display': curses has the terminal; stdio is not free");
   }
   if (stdio_users > 1) {
-    return UsageError("stdio stands for more than one of -serial and -debugcon");
+    return UsageError(
+        "stdio stands for more than one of -serial, -debugcon, -monitor, -qmp and -chardev");
+  }
+  if (out.daemonize && stdio_users > 0) {
+    return UsageError("option '-daemonize': there is no terminal to put stdio on");
   }
 
   m.name = args.TextOr("-name", absl::StrCat("vm-", getpid()));
+  // As management programs write it: guest=NAME,debug-threads=on.
+  if (m.name.substr(0, 6) == "guest=") m.name = m.name.substr(6, m.name.find(',') - 6);
   const auto bad = [](char c) {
     return !absl::ascii_isalnum(c) && c != '-' && c != '_' && c != '.';
   };
@@ -288,6 +310,17 @@ absl::StatusOr<Invocation> Configure(const Parsed& args) {
                                    "' is not 1 to 64 letters, digits, '-', '_' and '.'"));
   }
   m.no_reboot = args.OnOr("-no-reboot", false);
+  m.no_shutdown = args.OnOr("-no-shutdown", false);
+  for (const cli::Given* action : args.All("-action")) {
+    if (action->keys.Has("reboot")) {
+      m.no_reboot = action->keys.TextOr("reboot", "") == "shutdown";
+    }
+    if (action->keys.Has("shutdown")) {
+      m.no_shutdown = action->keys.TextOr("shutdown", "") == "pause";
+    }
+  }
+  m.start_paused = args.OnOr("-S", false);
+  out.pidfile = args.TextOr("-pidfile", "");
   if (std::optional<uint64_t> seconds = args.Number("--timeout")) {
     out.timeout = std::chrono::seconds(*seconds);
   }

@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "cmd/run/background.h"
 #include "cmd/run/check.h"
 #include "cmd/run/curses.h"
 #include "cmd/run/options.h"
@@ -24,7 +25,9 @@
 #include "lib/cli/json.h"
 #include "lib/host/event_loop.h"
 #include "lib/host/signals.h"
+#include "lib/qmp/server.h"
 #include "lib/vm/accel.h"
+#include "lib/vm/console.h"
 #include "lib/vm/machine.h"
 
 namespace atl::run {
@@ -99,12 +102,13 @@ int ExitStatus(const vm::End& end) {
   return cli::kExitFailed;
 }
 
-absl::StatusOr<int> RunGuest(const Invocation& invocation) {
-  const vm::MachineConfig& config = invocation.machine;
+absl::StatusOr<int> RunGuest(const Invocation& invocation, Background& background) {
+  vm::MachineConfig config = invocation.machine;
   // ps -o comm and top show the guest's name.
   prctl(PR_SET_NAME, config.name.c_str());
 
   ASSIGN_OR_RETURN(std::unique_ptr<EventLog> events, EventLog::Open(invocation));
+  ASSIGN_OR_RETURN(std::unique_ptr<PidFile> pidfile, PidFile::Create(invocation.pidfile));
   ASSIGN_OR_RETURN(vm::Selection selection, vm::SelectBackend(config));
   for (const vm::BackendVerdict& v : selection.verdicts) {
     const bool chosen = v.backend == selection.backend;
@@ -132,12 +136,23 @@ absl::StatusOr<int> RunGuest(const Invocation& invocation) {
             machine_to_end->RequestEnd(
                 {vm::EndKind::kQuit, 128 + number, absl::StrCat("signal ", strsignal(number))});
           }));
-  ASSIGN_OR_RETURN(
-      std::unique_ptr<vm::Machine> machine,
-      vm::Machine::Create(config, selection, *loop, [&events](const vm::MachineEvent& e) {
-        if (e.name != "end") events->Write(e.name, e.detail);
-      }));
+  // Before the machine, so that nothing is made where nobody could reach it.
+  ASSIGN_OR_RETURN(std::unique_ptr<qmp::Server> monitors,
+                   qmp::Server::Create(*loop, invocation.monitors, ATOLL_VERSION));
+  config.start_paused |= monitors->waits();
+  ASSIGN_OR_RETURN(std::unique_ptr<vm::Machine> machine,
+                   vm::Machine::Create(config, selection, *loop,
+                                       [&events, &monitors](const vm::MachineEvent& e) {
+                                         // "end" is written with the exit status.
+                                         if (e.name != "end") events->Write(e.name, e.detail);
+                                         monitors->OnEvent(e);
+                                       }));
   machine_to_end = machine.get();
+  RETURN_IF_ERROR(monitors->Start(*machine, [&machine, &invocation] {
+    if (!invocation.machine.start_paused) machine->Cont().IgnoreError();
+  }));
+  if (vm::MuxedConsole* console = machine->muxed_console()) monitors->Share(*console);
+  if (monitors->waits()) Say("the guest starts when a client has come to its monitor");
   std::unique_ptr<host::LoopTimer> timeout;
   if (invocation.timeout) {
     timeout = loop->NewTimer([&machine] {
@@ -161,6 +176,7 @@ absl::StatusOr<int> RunGuest(const Invocation& invocation) {
                      }));
   }
 
+  RETURN_IF_ERROR(background.Leave());
   const vm::End end = machine->Run();
   curses.reset();
   absl::Status pictured = screendump != nullptr ? screendump->AtEnd() : absl::OkStatus();
@@ -169,6 +185,7 @@ absl::StatusOr<int> RunGuest(const Invocation& invocation) {
   const uint64_t instructions = machine->instructions();
   timeout.reset();
   machine_to_end = nullptr;
+  monitors->Finish();
   machine.reset();
   chr::RestoreTerminal();
   events->Write("end", end.detail, status, instructions);
@@ -186,11 +203,21 @@ absl::StatusOr<int> RunGuest(const Invocation& invocation) {
   return status;
 }
 
+// -daemonize: the guest runs in a child, and we are done when it runs.
+absl::StatusOr<int> RunInBackground(const Invocation& invocation) {
+  ASSIGN_OR_RETURN(Background background, Background::Enter());
+  if (background.parent()) return background.WaitForChild();
+  return RunGuest(invocation, background);
+}
+
 absl::StatusOr<int> RunCommand(const cli::Parsed& args) {
   ASSIGN_OR_RETURN(Invocation invocation, Configure(args));
   switch (invocation.mode) {
-    case Mode::kRun:
-      return RunGuest(invocation);
+    case Mode::kRun: {
+      if (invocation.daemonize) return RunInBackground(invocation);
+      Background foreground;
+      return RunGuest(invocation, foreground);
+    }
     case Mode::kCheck:
       return CheckHost(invocation);
     case Mode::kDryRun:

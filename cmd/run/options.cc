@@ -151,10 +151,46 @@ constexpr Option kScreendumpKeys[] = {
      .max = 31536000},
 };
 
+constexpr Option kMonKeys[] = {
+    {.name = "chardev",
+     .arg = "ID",
+     .kind = Kind::kString,
+     .help = "its -chardev",
+     .required = true},
+    {.name = "mode",
+     .arg = "MODE",
+     .kind = Kind::kEnum,
+     .help = "for people, or QMP",
+     .default_text = "readline",
+     .choices = "readline control"},
+    {.name = "id", .arg = "ID", .kind = Kind::kString, .help = "its name, which nothing needs"},
+    {.name = "pretty",
+     .arg = "on|off",
+     .kind = Kind::kBool,
+     .help = "accepted; the output is one line",
+     .default_text = "off"},
+};
+
+constexpr Option kActionKeys[] = {
+    {.name = "reboot",
+     .arg = "ACTION",
+     .kind = Kind::kEnum,
+     .help = "when the guest resets itself",
+     .default_text = "reset",
+     .choices = "reset shutdown"},
+    {.name = "shutdown",
+     .arg = "ACTION",
+     .kind = Kind::kEnum,
+     .help = "when the guest is off",
+     .default_text = "poweroff",
+     .choices = "poweroff pause"},
+};
+
 constexpr absl::string_view kMachineGroup = "Machine";
 constexpr absl::string_view kDiskGroup = "Disks";
 constexpr absl::string_view kBootGroup = "Starting a kernel directly";
 constexpr absl::string_view kConsoleGroup = "Consoles";
+constexpr absl::string_view kMonitorGroup = "Monitors";
 constexpr absl::string_view kRunGroup = "Running";
 
 constexpr Option kOptions[] = {
@@ -313,7 +349,7 @@ constexpr Option kOptions[] = {
     {.name = "-serial",
      .arg = "DEV",
      .kind = Kind::kString,
-     .help = "next serial port: stdio, null, none or file:FILE",
+     .help = "next serial port: stdio, mon:stdio, null, none or file:FILE",
      .default_text = "stdio",
      .group = kConsoleGroup,
      .repeat = Repeat::kEach},
@@ -322,6 +358,34 @@ constexpr Option kOptions[] = {
      .kind = Kind::kString,
      .help = "debug console at port 0x402: stdio, null or file:FILE",
      .group = kConsoleGroup},
+
+    {.name = "-monitor",
+     .arg = "DEV",
+     .kind = Kind::kString,
+     .help = "a monitor for people: stdio, unix:PATH, tcp:HOST:PORT or none",
+     .default_text = "behind Ctrl-A c on stdio",
+     .group = kMonitorGroup,
+     .repeat = Repeat::kEach},
+    {.name = "-qmp",
+     .arg = "DEV",
+     .kind = Kind::kString,
+     .help = "a monitor that speaks QMP: unix:PATH,server=on,wait=off",
+     .group = kMonitorGroup,
+     .repeat = Repeat::kEach},
+    {.name = "-chardev",
+     .arg = "BACKEND,id=ID[,KEY=VALUE]",
+     .kind = Kind::kString,
+     .help = "a socket, stdio or null for -mon: path, host, port, fd, server, wait",
+     .group = kMonitorGroup,
+     .repeat = Repeat::kEach},
+    {.name = "-mon",
+     .arg = "chardev=ID[,mode=MODE]",
+     .kind = Kind::kKeyList,
+     .help = "a monitor on a -chardev: mode readline or control (QMP)",
+     .group = kMonitorGroup,
+     .repeat = Repeat::kEach,
+     .keys = kMonKeys,
+     .implied_key = "chardev"},
 
     {.name = "-name",
      .arg = "NAME",
@@ -332,6 +396,30 @@ constexpr Option kOptions[] = {
     {.name = "-no-reboot",
      .kind = Kind::kFlag,
      .help = "end instead of restarting the guest",
+     .group = kRunGroup},
+    {.name = "-no-shutdown",
+     .kind = Kind::kFlag,
+     .help = "hold the machine where it would end, for monitors",
+     .group = kRunGroup},
+    {.name = "-action",
+     .arg = "EVENT=ACTION",
+     .kind = Kind::kKeyList,
+     .help = "reboot=reset|shutdown, shutdown=poweroff|pause",
+     .group = kRunGroup,
+     .repeat = Repeat::kEach,
+     .keys = kActionKeys},
+    {.name = "-S",
+     .kind = Kind::kFlag,
+     .help = "hold the guest at its start until a monitor says cont",
+     .group = kRunGroup},
+    {.name = "-pidfile",
+     .arg = "FILE",
+     .kind = Kind::kString,
+     .help = "write the process id there and lock the file",
+     .group = kRunGroup},
+    {.name = "-daemonize",
+     .kind = Kind::kFlag,
+     .help = "go to the background once the machine is made",
      .group = kRunGroup},
     {.name = "--timeout",
      .arg = "SECONDS",
@@ -370,7 +458,8 @@ const cli::Command kRunCommand = {
     .options = kOptions,
     .style = cli::Style::kSingleDash,
     .notes =
-        "In the terminal, Ctrl-A x ends the guest and Ctrl-A Ctrl-A sends a Ctrl-A.\n"
+        "In the terminal, Ctrl-A x ends the guest, Ctrl-A c changes to the monitor and\n"
+        "back, and Ctrl-A Ctrl-A sends a Ctrl-A.\n"
         "Exit status: 0 the guest shut down; 1 it could not start or died; 2 usage;\n"
         "3 it crashed with -no-reboot; 124 on --timeout; isa-debug-exit gives\n"
         "(value << 1) | 1.",

@@ -6,9 +6,11 @@
 #include <chrono>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "lib/cli/option.h"
+#include "lib/qmp/server.h"
 #include "lib/vm/config.h"
 
 namespace atl::run {
@@ -36,6 +38,9 @@ struct Invocation {
   std::optional<std::chrono::milliseconds> timeout;
   bool curses = false;  // -display curses
   std::optional<ScreendumpOptions> screendump;
+  std::vector<qmp::MonitorConfig> monitors;
+  std::string pidfile;  // empty: none
+  bool daemonize = false;
   vm::MachineConfig machine;
 };
 

@@ -52,6 +52,12 @@ class StdioStream final : public Stream {
     escape_ = std::move(handler);
   }
 
+  void SetMonitor(std::function<void(bool)> front,
+                  std::function<void(absl::string_view)> input) override {
+    monitor_front_ = std::move(front);
+    monitor_input_ = std::move(input);
+  }
+
   bool OnReadable() override {
     uint8_t bytes[512];
     const size_t room = std::min(input_.room(), sizeof bytes);
@@ -61,8 +67,15 @@ class StdioStream final : public Stream {
     if (n == 0 || (n < 0 && errno != EINTR && errno != EAGAIN)) ended_ = true;
     if (n <= 0) return false;
     size_t kept = 0;
-    for (ssize_t i = 0; i < n; ++i)
-      if (!Escaped(bytes[i])) bytes[kept++] = bytes[i];
+    for (ssize_t i = 0; i < n; ++i) {
+      if (Escaped(bytes[i])) continue;
+      if (in_monitor_) {
+        const char typed = static_cast<char>(bytes[i]);
+        monitor_input_({&typed, 1});
+      } else {
+        bytes[kept++] = bytes[i];
+      }
+    }
     input_.Add({bytes, kept});
     return kept != 0;
   }
@@ -78,7 +91,10 @@ class StdioStream final : public Stream {
       case 'x':
         return Ask(Escape::kQuit);
       case 'c':
-        return Ask(Escape::kMonitor);
+        if (!monitor_front_) return Ask(Escape::kMonitor);
+        in_monitor_ = !in_monitor_;
+        monitor_front_(in_monitor_);
+        return true;
       case 'b':
         return Ask(Escape::kBreak);
       case kEscape:
@@ -96,6 +112,9 @@ class StdioStream final : public Stream {
   OutputBuffer output_;
   std::function<void()> room_;
   std::function<void(Escape)> escape_;
+  std::function<void(bool)> monitor_front_;
+  std::function<void(absl::string_view)> monitor_input_;
+  bool in_monitor_ = false;
   bool after_escape_ = false;
   bool ended_ = false;
 };

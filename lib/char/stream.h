@@ -42,6 +42,13 @@ class Stream {
   // What an escape key sequence asked for; the machine acts.
   enum class Escape { kQuit, kMonitor, kBreak };
   virtual void SetEscapeHandler(std::function<void(Escape)> handler) { (void)handler; }
+  // A monitor shares the stream: what is typed goes to `input` while it is in
+  // front, which escape c changes and `front` is told of. Loop thread.
+  virtual void SetMonitor(std::function<void(bool)> front,
+                          std::function<void(absl::string_view)> input) {
+    (void)front;
+    (void)input;
+  }
 };
 
 // stdin and stdout, raw where they are a terminal (restored by the destructor

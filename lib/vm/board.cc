@@ -149,6 +149,24 @@ class FloppyPort final : public MediumPort {
   const unsigned drive_;
 };
 
+// The first port's terminal. The port writes under its device's lock, and so
+// does the monitor.
+class SharedTerminal final : public MuxedConsole {
+ public:
+  SharedTerminal(chr::Stream& stream, DeviceLock& lock) : stream_(stream), lock_(lock) {}
+  void Attach(std::function<void(bool)> front,
+              std::function<void(absl::string_view)> input) override {
+    stream_.SetMonitor(std::move(front), std::move(input));
+  }
+  void Write(absl::string_view text) override {
+    lock_.Run([&] { stream_.Write({reinterpret_cast<const uint8_t*>(text.data()), text.size()}); });
+  }
+
+ private:
+  chr::Stream& stream_;
+  DeviceLock& lock_;
+};
+
 class PcBoard final : public Board {
  public:
   explicit PcBoard(const BoardContext& context)
@@ -168,6 +186,7 @@ class PcBoard final : public Board {
   dev::FwCfg& fw_cfg() override { return fw_cfg_; }
   ui::Screen* screen() override { return display_ == nullptr ? nullptr : &display_->screen(); }
   ui::Input& input() override { return input_; }
+  MuxedConsole* muxed_console() override { return terminal_.get(); }
   void SetBios(std::span<uint8_t> image) override { shadow_.SetBios(image); }
 
   absl::Status Start() override {
@@ -289,6 +308,7 @@ class PcBoard final : public Board {
   std::vector<std::unique_ptr<pci::PciDevice>> functions_;
   std::vector<Part> parts_;
   std::vector<std::unique_ptr<ConsolePump>> pumps_;
+  std::unique_ptr<SharedTerminal> terminal_;
   dev::AcpiPm* pm_ = nullptr;
   dev::Rtc* rtc_ = nullptr;
   Ps2Input input_;
@@ -374,6 +394,7 @@ absl::Status PcBoard::BuildSerials() {
     });
     pumps_.push_back(std::make_unique<ConsolePump>(
         *context_.loop, *stream, [&lock, &uart] { lock.Run([&uart] { uart.InputReady(); }); }));
+    if (config.monitor) terminal_ = std::make_unique<SharedTerminal>(*stream, lock);
     streams_.push_back(std::move(stream));
   }
   return absl::OkStatus();

@@ -22,6 +22,7 @@
 #include "lib/ui/screen.h"
 #include "lib/vm/clock.h"
 #include "lib/vm/config.h"
+#include "lib/vm/console.h"
 #include "lib/vm/control.h"
 #include "lib/vm/media.h"
 
@@ -59,6 +60,9 @@ class Board {
   virtual ui::Screen* screen() = 0;
   // The keyboard and the mouse.
   virtual ui::Input& input() = 0;
+
+  // The serial port whose terminal a monitor shares; null where none is to.
+  virtual MuxedConsole* muxed_console() { return nullptr; }
 
   // The BIOS image whose last 128 KiB show below 1 MiB while they are not
   // shadowed. The bytes outlive the board. Before the first Reset().

@@ -40,7 +40,8 @@ enum class SerialKind : uint8_t { kNone, kNull, kStdio, kFile };
 
 struct SerialConfig {
   SerialKind kind = SerialKind::kNone;
-  std::string path;  // of kFile
+  std::string path;      // of kFile
+  bool monitor = false;  // a monitor shares the terminal, of kStdio
 };
 
 struct DebugExitConfig {

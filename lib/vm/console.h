@@ -8,6 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "lib/char/stream.h"
 #include "lib/host/event_loop.h"
 #include "lib/vm/config.h"
@@ -16,6 +17,18 @@ namespace atl::vm {
 
 // The stream that `config` describes; opens its file.
 absl::StatusOr<std::unique_ptr<chr::Stream>> OpenStream(const SerialConfig& config);
+
+// The terminal of a serial port, which a monitor shares: Ctrl-A c changes who
+// gets what is typed. Loop thread.
+class MuxedConsole {
+ public:
+  virtual ~MuxedConsole() = default;
+  // `front`: whether the monitor is in front from now on. `input`: what was
+  // typed while it is. Once.
+  virtual void Attach(std::function<void(bool)> front,
+                      std::function<void(absl::string_view)> input) = 0;
+  virtual void Write(absl::string_view text) = 0;
+};
 
 // Moves input from the stream's descriptor into it and tells the device. Made
 // and destroyed on the loop thread (or before it runs).

@@ -48,6 +48,14 @@ struct VcpuState {
   cpu::SystemRegs system;
 };
 
+// A run of linear addresses with the same access.
+struct MappedRange {
+  uint64_t begin = 0;
+  uint64_t size = 0;  // bytes
+  bool user = false;
+  bool writable = false;
+};
+
 class MachineControl {
  public:
   virtual ~MachineControl() = default;
@@ -75,6 +83,10 @@ class MachineControl {
   virtual absl::Status ReadPhysical(uint64_t address, std::span<uint8_t> to) = 0;
   // By the page tables of vCPU `index`.
   virtual absl::Status ReadVirtual(unsigned index, uint64_t address, std::span<uint8_t> to) = 0;
+
+  // The linear addresses that its page tables map, from the bottom; the first
+  // some thousand ranges. None without paging.
+  virtual absl::StatusOr<std::vector<MappedRange>> ReadMappings(unsigned index) = 0;
 
   // The disks that cannot be taken out.
   virtual std::vector<DriveState> drives() = 0;

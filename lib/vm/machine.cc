@@ -13,6 +13,8 @@ namespace atl::vm {
 namespace {
 
 constexpr absl::string_view kGuestReset = "guest-reset";
+// Between two events that tell of a disk's error.
+constexpr uint64_t kDiskErrorPauseNs = 100'000'000;
 constexpr uint32_t kTscMsr = 0x10;
 // Counts that may pass between two looks at a counter that stands still.
 constexpr uint64_t kTscSlack = 1'000'000;
@@ -352,6 +354,11 @@ absl::Status Machine::ReadVirtual(unsigned index, uint64_t address, std::span<ui
     address += n;
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<MappedRange>> Machine::ReadMappings(unsigned index) {
+  ASSIGN_OR_RETURN(VcpuState state, ReadVcpu(index));
+  return FindMappings(*memory_, state.system);
 }
 
 uint64_t Machine::instructions() const {

@@ -9,6 +9,7 @@
 #ifndef LIB_VM_MACHINE_H_
 #define LIB_VM_MACHINE_H_
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -30,6 +31,7 @@
 #include "lib/vm/config.h"
 #include "lib/vm/control.h"
 #include "lib/vm/firmware.h"
+#include "lib/vm/machine_event.h"
 #include "lib/vm/vcpu_bus.h"
 #include "lib/vm/vcpu_threads.h"
 
@@ -52,18 +54,6 @@ struct End {
   std::string detail;  // for people; may be empty
   // QMP's word for it where `kind` does not say it: "host-qmp-quit".
   absl::string_view reason = "";
-};
-
-// What happens, for --events and monitors. `name` is "start", "stop", "resume",
-// "powerdown", "reset", "crash", "shutdown" (the guest is gone, the process may
-// stay), "end", "tray", "io-error".
-struct MachineEvent {
-  absl::string_view name;
-  std::string detail = "";        // for people
-  absl::string_view reason = "";  // of reset and shutdown: "guest-reset"
-  bool guest = false;             // of reset and shutdown: the guest's own doing
-  std::string device = "";        // of tray and io-error: the drive
-  bool flag = false;              // of tray: it opens; of io-error: it was a write
 };
 
 class Machine final : public dev::SystemControl, public MachineControl {
@@ -97,8 +87,10 @@ class Machine final : public dev::SystemControl, public MachineControl {
   absl::StatusOr<VcpuState> ReadVcpu(unsigned index) override;
   absl::Status ReadPhysical(uint64_t address, std::span<uint8_t> to) override;
   absl::Status ReadVirtual(unsigned index, uint64_t address, std::span<uint8_t> to) override;
+  absl::StatusOr<std::vector<MappedRange>> ReadMappings(unsigned index) override;
   std::vector<DriveState> drives() override { return board_->drives(); }
   Media* media() override { return &board_->media(); }
+  MuxedConsole* muxed_console() { return board_->muxed_console(); }  // see board.h
   ui::Screen* screen() override { return board_->screen(); }
   ui::Input& input() override { return board_->input(); }
 
@@ -139,6 +131,7 @@ class Machine final : public dev::SystemControl, public MachineControl {
   std::vector<std::unique_ptr<cpu::Vcpu>> vcpus_;
   std::vector<std::unique_ptr<MachineVcpuSignals>> signals_;
   std::unique_ptr<VcpuThreads> threads_;
+  std::atomic<uint64_t> last_disk_error_{0};
   RunState state_ = RunState::kPrelaunch;  // the loop thread's
   // Time-stamp counters as they stood when the clock was stopped.
   std::vector<uint64_t> stopped_tsc_;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lib/vm/translate.h"
 
+#include <utility>
+
 namespace atl::vm {
 namespace {
 
@@ -10,6 +12,8 @@ constexpr uint64_t kPae = 1 << 5;                          // CR4
 constexpr uint64_t kFiveLevels = 1 << 12;                  // CR4
 constexpr uint64_t kLongMode = 1 << 10;                    // EFER.LMA
 constexpr uint64_t kPresent = 1;                           // entries
+constexpr uint64_t kWritable = 2;                          // entries
+constexpr uint64_t kUser = 4;                              // entries
 constexpr uint64_t kLarge = 1 << 7;                        // entries
 constexpr uint64_t kAddressBits = 0x000F'FFFF'FFFF'F000u;  // entries
 
@@ -28,6 +32,65 @@ std::optional<uint64_t> TranslateTwoLevel(const GuestMemory& memory, const cpu::
   if (!page || !(*page & kPresent)) return std::nullopt;
   return (*page & 0xFFFFF000) | (address & 0xFFF);
 }
+
+// A tree of tables that lead back to themselves has 2^36 leaves.
+constexpr unsigned kMaxEntries = 1 << 22;
+constexpr size_t kMaxRanges = 4096;
+
+class MappingWalk {
+ public:
+  MappingWalk(const GuestMemory& memory, bool wide) : memory_(memory), wide_(wide) {}
+
+  // The table at `at` and all below it, whose entries map 2^shift bytes each and
+  // whose first entry maps `address`. `entries` of them.
+  void Table(uint64_t at, unsigned shift, unsigned entries, uint64_t address, uint64_t access) {
+    const unsigned step = wide_ ? 9 : 10;
+    for (unsigned i = 0; i < entries; ++i) {
+      if (++seen_ > kMaxEntries || ranges.size() >= kMaxRanges) return;
+      const uint64_t entry = Entry(at, i);
+      if (!(entry & kPresent)) continue;
+      uint64_t here = address + (uint64_t{i} << shift);
+      if (top_ && i >= 256) here |= 0xFFFF'0000'0000'0000u;
+      // PAE's four pointers have no access bits.
+      const uint64_t rights = pointers_ && shift == 30 ? access : access & entry;
+      if (shift == 12 || ((entry & kLarge) && shift <= 30)) {
+        Add(here, uint64_t{1} << shift, rights);
+      } else {
+        const bool was_top = std::exchange(top_, false);
+        Table(entry & (wide_ ? kAddressBits : 0xFFFFF000), shift - step, 1u << step, here, rights);
+        top_ = was_top;
+      }
+    }
+  }
+  void SetTop() { top_ = true; }
+  void SetPointers() { pointers_ = true; }
+
+  std::vector<MappedRange> ranges;
+
+ private:
+  uint64_t Entry(uint64_t table, unsigned i) const {
+    if (wide_) return memory_.Load<uint64_t>(Gpa(table + i * 8)).value_or(0);
+    return memory_.Load<uint32_t>(Gpa(table + i * 4)).value_or(0);
+  }
+  void Add(uint64_t begin, uint64_t size, uint64_t access) {
+    const bool user = access & kUser;
+    const bool writable = access & kWritable;
+    if (!ranges.empty()) {
+      MappedRange& last = ranges.back();
+      if (last.begin + last.size == begin && last.user == user && last.writable == writable) {
+        last.size += size;
+        return;
+      }
+    }
+    ranges.push_back({begin, size, user, writable});
+  }
+
+  const GuestMemory& memory_;
+  const bool wide_;        // entries of 8 bytes
+  bool top_ = false;       // in the table whose upper half is the negative addresses
+  bool pointers_ = false;  // PAE without long mode
+  unsigned seen_ = 0;
+};
 
 }  // namespace
 
@@ -59,6 +122,24 @@ std::optional<uint64_t> Translate(const GuestMemory& memory, const cpu::SystemRe
     }
     table = *entry & kAddressBits;
   }
+}
+
+std::vector<MappedRange> FindMappings(const GuestMemory& memory, const cpu::SystemRegs& system) {
+  if (!(system.cr0 & kPaging)) return {};
+  constexpr uint64_t kAll = kUser | kWritable;
+  MappingWalk walk(memory, system.cr4 & kPae);
+  if (!(system.cr4 & kPae)) {
+    walk.Table(system.cr3 & 0xFFFFF000, 22, 1024, 0, kAll);
+  } else if (!(system.efer & kLongMode)) {
+    walk.SetPointers();
+    walk.Table(system.cr3 & 0xFFFFFFE0, 30, 4, 0, kAll);
+  } else if (!(system.cr4 & kFiveLevels)) {
+    walk.SetTop();
+    walk.Table(system.cr3 & kAddressBits, 39, 512, 0, kAll);
+  } else {
+    walk.Table(system.cr3 & kAddressBits, 48, 512, 0, kAll);
+  }
+  return std::move(walk.ranges);
 }
 
 }  // namespace atl::vm

@@ -5,9 +5,11 @@
 
 #include <cstdint>
 #include <optional>
+#include <vector>
 
 #include "lib/cpu/regs.h"
 #include "lib/mem/guest_memory.h"
+#include "lib/vm/control.h"
 
 namespace atl::vm {
 
@@ -16,6 +18,10 @@ namespace atl::vm {
 // paging to itself. Nothing where no page is present. Reads only.
 std::optional<uint64_t> Translate(const GuestMemory& memory, const cpu::SystemRegs& system,
                                   uint64_t address);
+
+// The ranges that are mapped, from the bottom, in bounded time and number
+// whatever the guest's tables look like.
+std::vector<MappedRange> FindMappings(const GuestMemory& memory, const cpu::SystemRegs& system);
 
 }  // namespace atl::vm
 

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lib/host/socket.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "lib/base/status_macros.h"
+
+namespace atl::host {
+namespace {
+
+constexpr int kBacklog = 16;
+
+absl::StatusOr<sockaddr_un> UnixAddress(const std::string& path) {
+  sockaddr_un out{};
+  out.sun_family = AF_UNIX;
+  if (path.empty() || path.size() >= sizeof out.sun_path) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "'", path, "' is not a path of 1 to ", sizeof out.sun_path - 1, " bytes, as sockets need"));
+  }
+  memcpy(out.sun_path, path.data(), path.size());
+  return out;
+}
+
+absl::StatusOr<UniqueFd> NewUnix() {
+  UniqueFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  if (!fd.valid()) return ErrnoError(errno, "unix socket");
+  return fd;
+}
+
+// An address with its length; the two families that there are.
+struct InetAddress {
+  sockaddr_storage storage{};
+  socklen_t size = 0;
+  const sockaddr* get() const { return reinterpret_cast<const sockaddr*>(&storage); }
+};
+
+absl::StatusOr<InetAddress> Loopback(const std::string& host, uint16_t port) {
+  InetAddress out;
+  sockaddr_in v4{};
+  sockaddr_in6 v6{};
+  const std::string name = host == "localhost" ? "127.0.0.1" : host;
+  if (inet_pton(AF_INET, name.c_str(), &v4.sin_addr) == 1) {
+    if (ntohl(v4.sin_addr.s_addr) >> 24 == 127) {
+      v4.sin_family = AF_INET;
+      v4.sin_port = htons(port);
+      memcpy(&out.storage, &v4, sizeof v4);
+      out.size = sizeof v4;
+      return out;
+    }
+  } else if (inet_pton(AF_INET6, name.c_str(), &v6.sin6_addr) == 1) {
+    if (IN6_IS_ADDR_LOOPBACK(&v6.sin6_addr)) {
+      v6.sin6_family = AF_INET6;
+      v6.sin6_port = htons(port);
+      memcpy(&out.storage, &v6, sizeof v6);
+      out.size = sizeof v6;
+      return out;
+    }
+  }
+  return absl::InvalidArgumentError(absl::StrCat(
+      "'", host, "' is not an address of this host alone: localhost, 127.0.0.1 and ::1 are"));
+}
+
+absl::StatusOr<UniqueFd> NewInet(const InetAddress& address) {
+  UniqueFd fd(socket(address.storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  if (!fd.valid()) return ErrnoError(errno, "TCP socket");
+  return fd;
+}
+
+}  // namespace
+
+absl::StatusOr<UnixListener> UnixListener::Create(const std::string& path) {
+  ASSIGN_OR_RETURN(sockaddr_un address, UnixAddress(path));
+  ASSIGN_OR_RETURN(UniqueFd fd, NewUnix());
+  // The name gets the mode of the socket that is bound to it.
+  if (fchmod(fd.get(), 0600) != 0) return ErrnoError(errno, path);
+  const auto bind_it = [&] {
+    return bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address);
+  };
+  if (bind_it() != 0) {
+    if (errno != EADDRINUSE) return ErrnoError(errno, path);
+    struct stat st;
+    if (lstat(path.c_str(), &st) != 0) return ErrnoError(errno, path);
+    if (!S_ISSOCK(st.st_mode)) {
+      return absl::AlreadyExistsError(absl::StrCat(path, ": is there and is no socket"));
+    }
+    if (absl::StatusOr<UniqueFd> other = ConnectUnix(path); other.ok()) {
+      return absl::AlreadyExistsError(absl::StrCat(path, ": somebody listens there"));
+    }
+    if (unlink(path.c_str()) != 0 || bind_it() != 0) return ErrnoError(errno, path);
+  }
+  UnixListener out(std::move(fd), path);
+  struct stat st;
+  if (lstat(path.c_str(), &st) == 0) {
+    out.device_ = st.st_dev;
+    out.inode_ = st.st_ino;
+  }
+  if (listen(out.fd(), kBacklog) != 0) return ErrnoError(errno, path);
+  return out;
+}
+
+UnixListener::~UnixListener() {
+  if (!fd_.valid()) return;
+  struct stat st;
+  if (lstat(path_.c_str(), &st) == 0 && st.st_dev == device_ && st.st_ino == inode_) {
+    unlink(path_.c_str());
+  }
+}
+
+absl::StatusOr<UniqueFd> ConnectUnix(const std::string& path) {
+  ASSIGN_OR_RETURN(sockaddr_un address, UnixAddress(path));
+  ASSIGN_OR_RETURN(UniqueFd fd, NewUnix());
+  if (connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
+    return ErrnoError(errno, path);
+  }
+  return fd;
+}
+
+absl::StatusOr<UniqueFd> ListenLoopback(const std::string& host, uint16_t port) {
+  ASSIGN_OR_RETURN(InetAddress address, Loopback(host, port));
+  ASSIGN_OR_RETURN(UniqueFd fd, NewInet(address));
+  const int on = 1;
+  setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  if (bind(fd.get(), address.get(), address.size) != 0 || listen(fd.get(), kBacklog) != 0) {
+    return ErrnoError(errno, absl::StrCat(host, ":", port));
+  }
+  return fd;
+}
+
+absl::StatusOr<UniqueFd> ConnectLoopback(const std::string& host, uint16_t port) {
+  ASSIGN_OR_RETURN(InetAddress address, Loopback(host, port));
+  ASSIGN_OR_RETURN(UniqueFd fd, NewInet(address));
+  if (connect(fd.get(), address.get(), address.size) != 0) {
+    return ErrnoError(errno, absl::StrCat(host, ":", port));
+  }
+  return fd;
+}
+
+absl::StatusOr<UniqueFd> Accept(int listener) {
+  UniqueFd fd(accept4(listener, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+  if (fd.valid()) return fd;
+  if (errno == EAGAIN || errno == ECONNABORTED || errno == EINTR) {
+    return absl::UnavailableError("nobody waits");
+  }
+  return ErrnoError(errno, "accept");
+}
+
+}  // namespace atl::host

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lib/qmp/connection.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <climits>
+#include <utility>
+
+#include "lib/base/status_macros.h"
+
+namespace atl::qmp {
+
+absl::StatusOr<std::unique_ptr<Connection>> Connection::OverSocket(host::EventLoop& loop,
+                                                                   UniqueFd fd, Protocol protocol,
+                                                                   Context& context,
+                                                                   std::function<void()> closed) {
+  std::unique_ptr<Connection> out(new Connection(loop, std::move(closed)));
+  out->socket_ = std::move(fd);
+  RETURN_IF_ERROR(out->Watch(out->socket_.get(), out->socket_.get(), protocol, context));
+  return out;
+}
+
+absl::StatusOr<std::unique_ptr<Connection>> Connection::OverStdio(host::EventLoop& loop,
+                                                                  Protocol protocol,
+                                                                  Context& context,
+                                                                  std::function<void()> closed) {
+  std::unique_ptr<Connection> out(new Connection(loop, std::move(closed)));
+  RETURN_IF_ERROR(out->Watch(STDIN_FILENO, STDOUT_FILENO, protocol, context));
+  return out;
+}
+
+absl::Status Connection::Watch(int in, int out, Protocol protocol, Context& context) {
+  in_ = in;
+  out_ = out;
+  self_ = std::make_shared<Connection*>(this);
+  session_ = NewSession(protocol, context, socket_.valid() ? "\r\n" : "\n",
+                        [this](absl::string_view text) {
+                          if (!over_) queue_.append(text.data(), text.size());
+                        });
+  // Regular files, which epoll refuses with EPERM, never block.
+  const auto watch = [this](int fd, uint32_t events, bool read, bool write,
+                            std::unique_ptr<host::FdWatch>* to, bool* always) {
+    absl::StatusOr<std::unique_ptr<host::FdWatch>> w =
+        loop_.Watch(fd, events, [this, read, write](uint32_t ready) {
+          const bool broken = ready & (EPOLLERR | EPOLLHUP);
+          OnReady(read && (broken || (ready & EPOLLIN)), write && (broken || (ready & EPOLLOUT)));
+        });
+    if (w.ok()) {
+      *to = std::move(w).value();
+    } else if (w.status().code() == absl::StatusCode::kPermissionDenied) {
+      *always = true;
+    } else {
+      return w.status();
+    }
+    return absl::OkStatus();
+  };
+  RETURN_IF_ERROR(watch(in, EPOLLIN, true, in == out, &in_watch_, &in_always_));
+  if (in != out) RETURN_IF_ERROR(watch(out, EPOLLOUT, false, true, &out_watch_, &out_always_));
+  session_->Begin();
+  Advance();
+  return absl::OkStatus();
+}
+
+Connection::~Connection() {
+  *self_ = nullptr;
+  in_watch_.reset();
+  out_watch_.reset();
+  if (!over_) Flush();
+}
+
+void Connection::Event(absl::string_view text) {
+  if (over_) return;
+  session_->Event(text);
+  Advance();
+}
+
+void Connection::OnReady(bool readable, bool writable) {
+  if (over_) return;
+  if (readable) Read();
+  if (writable) Flush();
+  Advance();
+}
+
+void Connection::Read() {
+  if (ended_ || queue_.size() >= kHighWater || more_) return;
+  char bytes[4096];
+  ssize_t n;
+  if (socket_.valid()) {
+    n = recv(in_, bytes, sizeof bytes, MSG_DONTWAIT);
+  } else {
+    pollfd p{in_, POLLIN, 0};
+    if (poll(&p, 1, 0) <= 0) return;
+    n = read(in_, bytes, sizeof bytes);
+  }
+  if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
+  if (n <= 0) {
+    ended_ = true;
+    return;
+  }
+  session_->Feed({bytes, static_cast<size_t>(n)});
+  more_ = true;
+}
+
+void Connection::Flush() {
+  size_t done = 0;
+  while (done < queue_.size()) {
+    ssize_t n;
+    if (socket_.valid()) {
+      n = send(out_, queue_.data() + done, queue_.size() - done, MSG_DONTWAIT | MSG_NOSIGNAL);
+    } else {
+      pollfd p{out_, POLLOUT, 0};
+      if (poll(&p, 1, 0) <= 0) break;
+      // A writable pipe or terminal takes this much without blocking.
+      n = write(out_, queue_.data() + done, std::min<size_t>(queue_.size() - done, PIPE_BUF));
+    }
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0 && errno == EAGAIN) break;
+    if (n <= 0) {
+      // Nobody will read it.
+      ended_ = true;
+      more_ = false;
+      done = queue_.size();
+      break;
+    }
+    done += static_cast<size_t>(n);
+  }
+  queue_.erase(0, done);
+}
+
+// Carries out what is there, as far as the answers have room, and says to the
+// loop what to wait for.
+void Connection::Advance() {
+  // A command's own events come here while it is carried out.
+  if (stepping_) return;
+  stepping_ = true;
+  while (more_ && queue_.size() < kHighWater) more_ = session_->Step();
+  stepping_ = false;
+  Flush();
+  if (queue_.size() > kMaxOutput || (ended_ && !more_ && queue_.empty())) return End();
+  const bool want_in = !ended_ && !more_ && queue_.size() < kHighWater;
+  const bool want_out = !queue_.empty();
+  if (in_watch_ != nullptr) {
+    in_watch_->SetEvents((want_in ? uint32_t{EPOLLIN} : 0) |
+                         (in_ == out_ && want_out ? uint32_t{EPOLLOUT} : 0));
+  }
+  if (out_watch_ != nullptr) out_watch_->SetEvents(want_out ? uint32_t{EPOLLOUT} : 0);
+  // What no descriptor will wake us for: a file to read, messages that wait
+  // though there is room again.
+  if ((in_always_ && want_in) || (more_ && !want_out) || (out_always_ && want_out)) {
+    loop_.Post([self = self_] {
+      if (*self != nullptr) (*self)->OnReady((*self)->in_always_, true);
+    });
+  }
+}
+
+void Connection::End() {
+  over_ = true;
+  in_watch_.reset();
+  out_watch_.reset();
+  loop_.Post([self = self_] {
+    if (*self == nullptr) return;
+    // Its own copy: the connection goes within the call.
+    const std::function<void()> closed = (*self)->closed_;
+    closed();
+  });
+}
+
+}  // namespace atl::qmp
