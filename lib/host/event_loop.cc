@@ -103,7 +103,9 @@ void EventLoop::Run() {
   bool quit = false;
   while (!quit) {
     epoll_event events[32];
-    const int n = epoll_wait(epoll_.get(), events, std::size(events), -1);
+    // A Quit() of the round before may have been woken up for together with a
+    // Post(): the one reading is for both.
+    const int n = epoll_wait(epoll_.get(), events, std::size(events), quit_.load() ? 0 : -1);
     // Read before the posted work is taken: what was posted before Quit() runs.
     quit = quit_.exchange(false);
     for (int i = 0; i < n; ++i) {

@@ -212,6 +212,22 @@ TEST_F(EventLoopTest, AWatchMayDieInTheRoundThatWouldCallIt) {
   EXPECT_EQ(calls, 1);
 }
 
+TEST_F(EventLoopTest, AQuitIsNotLostInThePostThatIsReadAfterIt) {
+  // Ready in this order: the callback quits, then the wake-up for the Post(),
+  // in the same round, is read, and with it the one for the Quit().
+  QuitAfter(5'000 * kMs);
+  ASSERT_OK_AND_ASSIGN(Event event, Event::Create());
+  ASSERT_OK_AND_ASSIGN(std::unique_ptr<FdWatch> watch,
+                       loop_->Watch(event.fd(), EPOLLIN, [&](uint32_t) {
+                         event.Clear();
+                         loop_->Quit();
+                       }));
+  event.Signal();
+  loop_->Post([] {});
+  loop_->Run();
+  EXPECT_FALSE(timed_out_);
+}
+
 TEST_F(EventLoopTest, ATimerMayDestroyItself) {
   std::unique_ptr<LoopTimer> timer;
   std::vector<int> kept(1000, 7);
