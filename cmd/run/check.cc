@@ -147,7 +147,7 @@ absl::StatusOr<int> DryRun(const Invocation& invocation) {
     cli::JsonWriter json;
     json.BeginObject().Key("name").String(m.name).Key("machine").String("pc");
     json.Key("memory").Number(m.ram_bytes).Key("vcpus").Number(m.vcpus);
-    json.Key("accel").String(m.accel).Key("kernel").String(m.kernel);
+    json.Key("accel").String(m.accel).Key("cpu").String(m.cpu).Key("kernel").String(m.kernel);
     json.Key("initrd").String(m.initrd).Key("append").String(m.append);
     json.Key("disks").BeginArray();
     for (const Disk& d : disks) {
@@ -162,7 +162,7 @@ absl::StatusOr<int> DryRun(const Invocation& invocation) {
   }
   std::string out =
       absl::StrCat("name     ", m.name, "\nmachine  pc\nmemory   ", FormatSize(m.ram_bytes),
-                   "\nvcpus    ", m.vcpus, "\naccel    ", m.accel, "\n");
+                   "\nvcpus    ", m.vcpus, "\naccel    ", m.accel, "\ncpu      ", m.cpu, "\n");
   if (!m.kernel.empty()) {
     absl::StrAppend(&out, "kernel   ", cli::Printable(m.kernel), "\n");
     if (!m.initrd.empty()) absl::StrAppend(&out, "initrd   ", cli::Printable(m.initrd), "\n");
@@ -192,6 +192,9 @@ absl::StatusOr<int> ShowList(absl::string_view what) {
     for (const cpu::Backend* b : cpu::Backends()) {
       table.AddRow({std::string(b->name), std::string(b->summary)});
     }
+  } else if (what == "cpu") {
+    table.AddRow({"max", "all that atoll passes on of the host's processor"});
+    table.AddRow({"base", "x86-64-v2 with AES, PCLMULQDQ and SHA (-accel soft)"});
   } else {
     for (const dev::DeviceType& t : dev::DeviceTypes()) {
       if (t.attachment != dev::Attachment::kIsa) continue;

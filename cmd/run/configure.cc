@@ -233,6 +233,13 @@ absl::StatusOr<Invocation> Configure(const Parsed& args) {
       return UsageError("option '-accel': soft takes no 'device'");
     }
   }
+  m.cpu = args.TextOr("-cpu", m.cpu);
+  if (m.cpu == "help") {
+    out.mode = Mode::kList;
+    out.list = "cpu";
+  } else if (m.cpu == "base" && m.accel != "soft") {
+    return UsageError("option '-cpu': base goes with -accel soft");
+  }
   if (const cli::Given* rtc = args.Find("-rtc")) {
     m.rtc_local_time = rtc->keys.TextOr("base", "utc") == "localtime";
   }

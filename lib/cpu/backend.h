@@ -108,6 +108,7 @@ struct BackendOptions {
   // False: what the processor says of itself may refuse a backend unrun. For
   // -accel auto, where the self-test of what will not do only delays the guest.
   bool thorough = true;
+  std::string cpu = "max";  // soft: "max" or "base", what guests are offered
 };
 
 struct Backend {

@@ -14,6 +14,7 @@ namespace {
 cpu::BackendOptions OptionsOf(const MachineConfig& config) {
   cpu::BackendOptions options;
   options.device = config.kvm_device;
+  options.cpu = config.cpu;
   return options;
 }
 

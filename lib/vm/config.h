@@ -75,6 +75,7 @@ struct MachineConfig {
   unsigned vcpus = 1;          // 1 to kMaxVcpus
   std::string accel = "auto";  // auto, or a backend's name
   std::string kvm_device = "/dev/kvm";
+  std::string cpu = "max";  // max or base, as cpu::BackendOptions has it
 
   VgaKind vga = VgaKind::kStd;
   // Nobody looks at the screen: firmware is to use the first serial port too.

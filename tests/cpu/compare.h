@@ -23,6 +23,8 @@ struct Tolerance {
   bool ignore_data_of_fault = false;
   bool ignore_x87_of_fault = false;
   bool any_memory_fault = false;
+  // Gathers: how far they came.
+  bool ignore_vectors_of_fault = false;
   // DPPS and DPPD stop after their first step, with its flags only.
   bool ignore_mxcsr_of_fault = false;
 };

@@ -26,6 +26,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/string_view.h"
 #include "lib/cpu/soft/decode.h"
+#include "lib/cpu/soft/model.h"
 #include "tests/cpu/compare.h"
 #include "tests/cpu/generator.h"
 #include "tests/cpu/machine_state.h"
@@ -75,6 +76,7 @@ bool IsExcluded(ZydisMnemonic m) {
     case ZYDIS_MNEMONIC_SLDT:
     case ZYDIS_MNEMONIC_STR:
     case ZYDIS_MNEMONIC_SMSW:
+    case ZYDIS_MNEMONIC_XGETBV:
     // The host's GDT and page tables are not the guest's.
     case ZYDIS_MNEMONIC_LAR:
     case ZYDIS_MNEMONIC_LSL:
@@ -95,7 +97,8 @@ bool HasRepPrefix(const Decoded& d) {
 }
 
 bool Admit(const Decoded& d) {
-  if (!soft::IsaOffered({&d.insn, d.operands}) || IsExcluded(d.insn.mnemonic)) return false;
+  if (!soft::IsaOffered({&d.insn, d.operands}, soft::CpuModel::kMax) || IsExcluded(d.insn.mnemonic))
+    return false;
   switch (d.insn.meta.isa_ext) {
     case ZYDIS_ISA_EXT_VTX:
     case ZYDIS_ISA_EXT_SVM:
@@ -274,7 +277,20 @@ TEST_F(DifferentialTest, EveryForm) {
     if (NeverEnds(mnemonic)) continue;
     EXPECT_GT(count, 0u) << ZydisMnemonicGetString(mnemonic) << " never ran to its end";
   }
-  absl::PrintF("%u mnemonics, %u forms, %u cases\n", completed.size(), forms.size(), cases_);
+  unsigned vex = 0, wide = 0;
+  uint64_t vex_runs = 0;
+  for (const Form& form : forms) {
+    if (!form.vex) continue;
+    vex++;
+    vex_runs += form.runs;
+    wide += absl::StrContains(form.name, "ymm");
+  }
+  absl::PrintF("%u mnemonics, %u forms, %u cases; with VEX %u forms (%u with YMM), %u cases\n",
+               completed.size(), forms.size(), cases_, vex, wide, vex_runs);
+  __builtin_cpu_init();
+  if (options.form.empty() && __builtin_cpu_supports("avx2")) {
+    EXPECT_GT(wide, 400u);
+  }
 }
 
 TEST_F(DifferentialTest, RandomBlocks) {

@@ -25,6 +25,8 @@ const char* KindOf(const ZydisDecodedOperand& o) {
                                                                                       : "gpr";
         case ZYDIS_REGCLASS_XMM:
           return "xmm";
+        case ZYDIS_REGCLASS_YMM:
+          return "ymm";
         case ZYDIS_REGCLASS_MMX:
           return "mm";
         case ZYDIS_REGCLASS_X87:
@@ -82,6 +84,30 @@ bool IsPrefix(unsigned byte) {
   }
 }
 
+// What takes the components' bits from EDX:EAX: the host has more of them.
+bool IsXsave(const Decoded& d) {
+  switch (d.insn.meta.isa_ext) {
+    case ZYDIS_ISA_EXT_XSAVE:
+    case ZYDIS_ISA_EXT_XSAVEC:
+    case ZYDIS_ISA_EXT_XSAVEOPT:
+      return true;
+    default:
+      return false;
+  }
+}
+
+bool IsMasked(const Decoded& d) {
+  switch (d.insn.mnemonic) {
+    case ZYDIS_MNEMONIC_VMASKMOVPS:
+    case ZYDIS_MNEMONIC_VMASKMOVPD:
+    case ZYDIS_MNEMONIC_VPMASKMOVD:
+    case ZYDIS_MNEMONIC_VPMASKMOVQ:
+      return true;
+    default:
+      return false;
+  }
+}
+
 // Whether what follows in a block is as good as alone.
 bool FitsBlock(const Decoded& d) {
   switch (d.insn.mnemonic) {
@@ -90,9 +116,10 @@ bool FitsBlock(const Decoded& d) {
     case ZYDIS_MNEMONIC_POPFQ:
     case ZYDIS_MNEMONIC_MASKMOVQ:  // may fault for bytes that are masked out
     case ZYDIS_MNEMONIC_MASKMOVDQU:
+    case ZYDIS_MNEMONIC_VMASKMOVDQU:
       return false;
     default:
-      return !IsBranch(d);
+      return !IsBranch(d) && !IsXsave(d);
   }
 }
 
@@ -111,6 +138,7 @@ Generator::Generator(uint64_t seed, Filter filter)
   ZydisDecoderInit(&decoder_, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
   RefreshData();
   FindForms();
+  FindVexForms();
 }
 
 bool Generator::Decode(const std::vector<uint8_t>& code, Decoded* out) const {
@@ -136,8 +164,6 @@ void Generator::FindForms() {
       {}, {0x66}, {0xF2}, {0xF3}, {0x66, 0xF2}, {0x66, 0xF3}, {0xF0}, {0x66, 0xF0}};
   static const std::vector<uint8_t> kRex[] = {{}, {0x40}, {0x48}};
   static const std::vector<uint8_t> kMaps[] = {{}, {0x0F}, {0x0F, 0x38}, {0x0F, 0x3A}};
-  std::unordered_map<std::string, size_t> known;
-  Decoded d;
   for (const auto& prefix : kPrefixes) {
     for (const auto& rex : kRex) {
       for (const auto& map : kMaps) {
@@ -153,25 +179,54 @@ void Generator::FindForms() {
             if (modrm < 0x40 && (modrm & 7) != 1) continue;
             std::vector<uint8_t> code = head;
             code.push_back(static_cast<uint8_t>(modrm));
-            const size_t size = code.size();
-            code.resize(std::min<size_t>(15, size + 9), 0x11);
-            if (!Decode(code, &d)) continue;
-            const bool has_modrm = d.insn.attributes & ZYDIS_ATTRIB_HAS_MODRM;
-            if (has_modrm && d.insn.raw.modrm.offset + 1u != size) continue;
-            if (!filter_(d)) continue;
-            const std::string name = FormName(d);
-            auto [it, is_new] = known.emplace(name, forms_.size());
-            if (is_new) forms_.push_back({name, d.insn.mnemonic, {}, 0});
-            Form& form = forms_[it->second];
-            code.resize(has_modrm ? size : head.size());
-            if (form.encodings.size() < kEncodingsPerForm) {
-              form.encodings.push_back(std::move(code));
-            } else if (random_.Percent(20)) {
-              form.encodings[random_.Below(kEncodingsPerForm)] = std::move(code);
-            }
-            if (is_new && FitsBlock(d)) straight_.push_back(it->second);
-            if (!has_modrm) break;
+            if (AddEncoding(std::move(code), head.size())) break;
           }
+        }
+      }
+    }
+  }
+}
+
+bool Generator::AddEncoding(std::vector<uint8_t> code, size_t head_size) {
+  const size_t size = code.size();
+  code.resize(std::min<size_t>(15, size + 9), 0x11);
+  Decoded d;
+  if (!Decode(code, &d)) return false;
+  const bool has_modrm = d.insn.attributes & ZYDIS_ATTRIB_HAS_MODRM;
+  if (has_modrm && d.insn.raw.modrm.offset + 1u != size) return false;
+  if (!filter_(d)) return false;
+  const std::string name = FormName(d);
+  auto [it, is_new] = known_.emplace(name, forms_.size());
+  if (is_new) {
+    forms_.push_back(
+        {name, d.insn.mnemonic, {}, d.insn.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX, 0});
+  }
+  Form& form = forms_[it->second];
+  code.resize(has_modrm ? size : head_size);
+  if (form.encodings.size() < kEncodingsPerForm) {
+    form.encodings.push_back(std::move(code));
+  } else if (random_.Percent(20)) {
+    form.encodings[random_.Below(kEncodingsPerForm)] = std::move(code);
+  }
+  if (is_new && FitsBlock(d)) straight_.push_back(it->second);
+  return !has_modrm;
+}
+
+void Generator::FindVexForms() {
+  for (unsigned map = 1; map <= 3; map++) {
+    for (unsigned bits = 0; bits < 16; bits++) {  // W, L and pp
+      for (unsigned opcode = 0; opcode < 256; opcode++) {
+        for (unsigned modrm = 0; modrm < 256; modrm++) {
+          if (modrm >= 0x40 && modrm < 0xC0) continue;
+          // Memory with and without SIB, and registers.
+          if ((modrm & 7) != 1 && !(modrm < 0x40 && (modrm & 7) == 4)) continue;
+          const unsigned w = bits >> 3;
+          const std::vector<uint8_t> head = {0xC4, static_cast<uint8_t>(0xE0 | map),
+                                             static_cast<uint8_t>(w << 7 | 0x78 | (bits & 7)),
+                                             static_cast<uint8_t>(opcode)};
+          std::vector<uint8_t> code = head;
+          code.push_back(static_cast<uint8_t>(modrm));
+          AddEncoding(std::move(code), head.size());
         }
       }
     }
@@ -305,8 +360,8 @@ void Generator::RandomFpu(uint8_t* fx) {
   }
 }
 
-uint64_t Generator::TargetAddress(bool aligned) {
-  const uint32_t kind = random_.Below(100);
+uint64_t Generator::TargetAddress(unsigned align, bool edge) {
+  const uint32_t kind = edge ? 75 + random_.Below(22) : random_.Below(100);
   uint64_t at;
   if (kind < 60) {
     at = kDataAt + random_.Below(2 * kPage / 64) * 64;
@@ -314,19 +369,19 @@ uint64_t Generator::TargetAddress(bool aligned) {
   } else if (kind < 75) {
     at = kDataAt + random_.Below(2 * kPage - 64);
   } else if (kind < 84) {
-    at = kDataAt + kPage - 1 - random_.Below(20);
+    at = kDataAt + kPage - 1 - random_.Below(36);
   } else if (kind < 90) {
     at = kReadOnlyAt + random_.Below(kPage - 64);
   } else if (kind < 94) {
-    at = kReadOnlyAt - 1 - random_.Below(20);
+    at = kReadOnlyAt - 1 - random_.Below(36);
   } else if (kind < 97) {
-    at = (random_.Percent(50) ? kDataAt : kDataAt + kDataBytes) - random_.Below(20);
+    at = (random_.Percent(50) ? kDataAt : kDataAt + kDataBytes) - random_.Below(36);
   } else if (kind < 98) {
     at = kDataAt + kDataBytes + random_.Below(kPage);
   } else {
     at = kDataAt + 8 * random_.Below(kPage / 8) + (random_.Percent(50) ? 0x8000000000000000 : 0);
   }
-  return aligned ? at & ~uint64_t{15} : at;
+  return align != 0 ? at & ~uint64_t{align - 1} : at;
 }
 
 void Generator::RandomRegisters(Registers* r) {
@@ -336,23 +391,98 @@ void Generator::RandomRegisters(Registers* r) {
   }
   // What string, stack and translation instructions use without naming it.
   r->gpr[4] = kDataAt + 8 * (64 + random_.Below(kPage / 8));
-  if (random_.Percent(8)) r->gpr[4] = TargetAddress(false);
+  if (random_.Percent(8)) r->gpr[4] = TargetAddress(0);
   for (unsigned n : {3, 5, 6, 7}) {
-    if (random_.Percent(70)) r->gpr[n] = TargetAddress(random_.Percent(50));
+    if (random_.Percent(70)) r->gpr[n] = TargetAddress(random_.Percent(50) ? 16 : 0);
   }
   r->rflags = 2 | (random_.Next() & 0x8D5) | (random_.Percent(30) ? 0x400 : 0);
   RandomFpu(r->fx);
+  const bool zero = random_.Percent(10);
+  for (unsigned i = 0; i < 32; i++) {
+    const uint64_t v = zero ? 0 : RandomWord();
+    memcpy(r->ymm_high[0] + 8 * i, &v, 8);
+  }
+}
+
+// How the operand's address shall be aligned this time, 0 for not.
+unsigned Generator::AlignmentOf(const Decoded& d) {
+  const unsigned size = MemoryOf(d)->size / 8;
+  if (IsXsave(d)) return random_.Percent(90) ? 64 : 0;
+  if (d.insn.meta.isa_set == ZYDIS_ISA_SET_SHA) return 16;
+  if (d.insn.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX) {
+    const bool must = d.insn.meta.exception_class == ZYDIS_EXCEPTION_CLASS_AVX1;
+    return random_.Percent(must ? 85 : 30) ? size & -size : 0;
+  }
+  const bool sse = d.insn.meta.exception_class != ZYDIS_EXCEPTION_CLASS_NONE ||
+                   d.insn.meta.isa_set == ZYDIS_ISA_SET_FXSAVE ||
+                   d.insn.meta.isa_set == ZYDIS_ISA_SET_FXSAVE64;
+  return sse && random_.Percent(85) ? 16 : 0;
+}
+
+// Each lane of the index points near somewhere of interest.
+bool Generator::AimGather(const Decoded& d, Case* c) {
+  const ZydisDecodedOperand& m = *MemoryOf(d);
+  if (m.mem.base == ZYDIS_REGISTER_NONE) return false;
+  uint64_t target = TargetAddress(0, random_.Percent(20)) - static_cast<uint64_t>(m.mem.disp.value);
+  if (m.mem.segment == ZYDIS_REGISTER_FS) target -= fs_base_;
+  if (m.mem.segment == ZYDIS_REGISTER_GS) target -= kGsBase;
+  c->start.gpr[ZydisRegisterGetId(m.mem.base)] = target;
+  const unsigned index = static_cast<unsigned>(ZydisRegisterGetId(m.mem.index));
+  uint8_t* const halves[] = {c->start.fx + 160 + 16 * index, c->start.ymm_high[index]};
+  const std::string name = ZydisMnemonicGetString(d.insn.mnemonic);
+  const bool dwords = name.find("gatherd") != std::string::npos;
+  for (uint8_t* half : halves) {
+    for (unsigned at = 0; at < 16; at += dwords ? 4 : 8) {
+      int64_t lane = static_cast<int64_t>(random_.Below(200)) - 100;
+      if (random_.Percent(1)) lane = static_cast<int64_t>(RandomWord());
+      memcpy(half + at, &lane, dwords ? 4 : 8);
+    }
+  }
+  return true;
+}
+
+bool Generator::PrepareXsave(const Decoded& d, Case* c) {
+  const ZydisDecodedOperand* m = MemoryOf(d);
+  if (m == nullptr) return true;
+  for (ZydisRegister r : {m->mem.base, m->mem.index}) {
+    if (r == ZYDIS_REGISTER_NONE || r == ZYDIS_REGISTER_RIP || r == ZYDIS_REGISTER_EIP) continue;
+    const int id = ZydisRegisterGetId(r);
+    if (id == 0 || id == 2) return false;
+  }
+  c->start.gpr[0] &= 7;
+  c->start.gpr[2] &= ~uint64_t{0xFFFFFFFF};
+  for (auto& high : c->start.ymm_high) high[0] |= 1;  // no component as after reset
+  return true;
+}
+
+// What XRSTOR looks at first, valid mostly.
+void Generator::WriteXsaveHeader(uint64_t area_at) {
+  if (area_at < kDataAt || area_at + 576 > kDataAt + kDataBytes) return;
+  uint8_t* area = &data_[area_at - kDataAt];
+  uint64_t header[8] = {};
+  header[0] = random_.Below(8);
+  if (random_.Percent(5)) header[0] |= uint64_t{1} << (62 + random_.Below(2));
+  if (random_.Percent(45)) header[1] = uint64_t{1} << 63 | header[0] | random_.Below(8);
+  if (random_.Percent(4)) header[1] ^= uint64_t{1} << random_.Below(3);
+  if (random_.Percent(4)) header[1] |= uint64_t{1} << 62;
+  if (random_.Percent(8)) header[2 + random_.Below(6)] = random_.Next();
+  memcpy(area + 512, header, sizeof header);
+  const uint32_t mxcsr = random_.Percent(90) ? random_.Below(0x10000) : 1u << random_.Below(17);
+  memcpy(area + 24, &mxcsr, 4);
 }
 
 bool Generator::Aim(const Decoded& d, size_t at, Case* c) {
   const ZydisDecodedOperand* m = MemoryOf(d);
   if (m == nullptr) return true;
-  const bool sse = d.insn.meta.exception_class != ZYDIS_EXCEPTION_CLASS_NONE ||
-                   d.insn.meta.isa_set == ZYDIS_ISA_SET_FXSAVE ||
-                   d.insn.meta.isa_set == ZYDIS_ISA_SET_FXSAVE64;
+  if (d.insn.meta.isa_set == ZYDIS_ISA_SET_AVX2GATHER) return AimGather(d, c);
   // AMD's processors take SHA operands anywhere, Intel's aligned ones only.
   const bool sha = d.insn.meta.isa_set == ZYDIS_ISA_SET_SHA;
-  uint64_t target = TargetAddress(sha || (sse && random_.Percent(85)));
+  uint64_t target = TargetAddress(AlignmentOf(d), IsMasked(d) && random_.Percent(50));
+  if (IsXsave(d)) {
+    c->area_at = target & ~(uint64_t{1} << 63);
+    if (d.insn.mnemonic == ZYDIS_MNEMONIC_XRSTOR || d.insn.mnemonic == ZYDIS_MNEMONIC_XRSTOR64)
+      WriteXsaveHeader(target);
+  }
   if (m->mem.segment == ZYDIS_REGISTER_FS) target -= fs_base_;
   if (m->mem.segment == ZYDIS_REGISTER_GS) target -= kGsBase;
   const uint64_t disp = static_cast<uint64_t>(m->mem.disp.value);
@@ -378,6 +508,23 @@ bool Generator::Aim(const Decoded& d, size_t at, Case* c) {
   return true;
 }
 
+void Generator::VaryVex(const Decoded& d, std::vector<uint8_t>* head) {
+  uint8_t& rxb = (*head)[1];
+  uint8_t& wvlp = (*head)[2];
+  rxb ^= static_cast<uint8_t>(random_.Below(8) << 5);
+  for (unsigned i = 0; i < d.insn.operand_count; i++) {
+    if (d.operands[i].encoding == ZYDIS_OPERAND_ENCODING_NDSNDD)
+      wvlp = static_cast<uint8_t>((wvlp & 0x87) | random_.Below(16) << 3);
+  }
+  if ((rxb & 0x7F) == 0x61 && !(wvlp & 0x80) && random_.Percent(70)) {
+    // The short prefix: no X, B and W, map 0F.
+    const uint8_t rvlp = static_cast<uint8_t>((rxb & 0x80) | (wvlp & 0x7F));
+    head->erase(head->begin());
+    (*head)[0] = 0xC5;
+    (*head)[1] = rvlp;
+  }
+}
+
 bool Generator::Append(const Form& form, bool aimed, Case* c, Decoded* out) {
   for (int tries = 0; tries < 30; tries++) {
     const std::vector<uint8_t>& e =
@@ -391,10 +538,13 @@ bool Generator::Append(const Form& form, bool aimed, Case* c, Decoded* out) {
     if (!Decode(padded, &d)) continue;
     std::vector<uint8_t> head = e;
     const bool has_modrm = d.insn.attributes & ZYDIS_ATTRIB_HAS_MODRM;
+    const bool vex = d.insn.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX;
     if (has_modrm && head.size() == d.insn.raw.modrm.offset + 1u) {
       // Other registers and address forms, where the instruction stays the same.
       uint8_t& modrm = head.back();
-      if (modrm < 0xC0) {
+      if (modrm < 0xC0 && d.insn.meta.isa_set == ZYDIS_ISA_SET_AVX2GATHER) {
+        modrm = static_cast<uint8_t>((modrm & 0x3F) | random_.Below(3) << 6);
+      } else if (modrm < 0xC0) {
         modrm = static_cast<uint8_t>((modrm & 0x38) | random_.Below(3) << 6 | random_.Below(8));
       } else if (random_.Percent(80)) {
         modrm = static_cast<uint8_t>((modrm & 0xF8) | random_.Below(8));
@@ -403,7 +553,9 @@ bool Generator::Append(const Form& form, bool aimed, Case* c, Decoded* out) {
         modrm = static_cast<uint8_t>((modrm & 0xC7) | random_.Below(8) << 3);
       }
     }
-    if (d.insn.attributes & ZYDIS_ATTRIB_HAS_REX) {
+    if (vex) {
+      VaryVex(d, &head);
+    } else if (d.insn.attributes & ZYDIS_ATTRIB_HAS_REX) {
       head[d.insn.raw.rex.offset] |= static_cast<uint8_t>(random_.Below(8));
     } else if (random_.Percent(30)) {
       // Before the opcode, behind all prefixes.
@@ -444,8 +596,9 @@ Case Generator::MakeOne(const Form& form) {
   if (d.insn.attributes & (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE | ZYDIS_ATTRIB_HAS_REPNE)) {
     c.start.gpr[1] = random_.Percent(80) ? random_.Below(70) : random_.Below(6000);
   }
-  if (!Aim(d, 0, &c)) c.code.clear();
-  if (d.insn.mnemonic == ZYDIS_MNEMONIC_MASKMOVQ || d.insn.mnemonic == ZYDIS_MNEMONIC_MASKMOVDQU) {
+  if ((IsXsave(d) && !PrepareXsave(d, &c)) || !Aim(d, 0, &c)) c.code.clear();
+  if (d.insn.mnemonic == ZYDIS_MNEMONIC_MASKMOVQ || d.insn.mnemonic == ZYDIS_MNEMONIC_MASKMOVDQU ||
+      d.insn.mnemonic == ZYDIS_MNEMONIC_VMASKMOVDQU) {
     // Whether bytes that are masked out fault is the processor's choice.
     c.start.gpr[7] = kDataAt + random_.Below(2 * kPage - 16);
     if (d.insn.attributes & ZYDIS_ATTRIB_HAS_SEGMENT_GS) c.start.gpr[7] -= kGsBase;

@@ -11,6 +11,7 @@
 #include <functional>
 #include <random>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "tests/cpu/machine_state.h"
@@ -45,6 +46,7 @@ struct Form {
   ZydisMnemonic mnemonic = ZYDIS_MNEMONIC_INVALID;
   // Encodings, up to and with ModRM, that decode to it.
   std::vector<std::vector<uint8_t>> encodings;
+  bool vex = false;
   unsigned runs = 0;
 };
 
@@ -66,13 +68,25 @@ class Generator {
  private:
   struct Key;
   void FindForms();
+  void FindVexForms();
+  // Files what `code` decodes to, with some bytes behind it, under its form. True
+  // where it did and the instruction ends before the last byte, having no ModRM.
+  bool AddEncoding(std::vector<uint8_t> code, size_t head_size);
+  // Other registers in a VEX prefix.
+  void VaryVex(const Decoded& d, std::vector<uint8_t>* head);
+  // For what names the components in EDX:EAX; false where those are its address.
+  bool PrepareXsave(const Decoded& d, Case* c);
+  void WriteXsaveHeader(uint64_t area_at);
+  unsigned AlignmentOf(const Decoded& d);
+  bool AimGather(const Decoded& d, Case* c);
   // Appends an instance; false where none was found in some tries. `aimed`: Aim()
   // follows.
   bool Append(const Form& form, bool aimed, Case* c, Decoded* out);
   // Makes `d`'s memory operand point to somewhere of interest; false where it
   // cannot be made to as it must.
   bool Aim(const Decoded& d, size_t at, Case* c);
-  uint64_t TargetAddress(bool aligned);
+  // `align`: 0 or a power of two. `edge`: near where a page ends.
+  uint64_t TargetAddress(unsigned align, bool edge = false);
   void RandomRegisters(Registers* r);
   void RandomFpu(uint8_t* fx);
   uint64_t RandomWord();
@@ -82,7 +96,8 @@ class Generator {
   Filter filter_;
   ZydisDecoder decoder_;
   std::vector<Form> forms_;
-  std::vector<size_t> straight_;  // of forms_: fit for blocks
+  std::vector<size_t> straight_;                   // of forms_: fit for blocks
+  std::unordered_map<std::string, size_t> known_;  // forms_ by name
   DataPages data_;
   uint64_t fs_base_;
 };

@@ -26,7 +26,8 @@ struct Registers {
   uint64_t gpr[16] = {};
   uint64_t rip = 0;
   uint64_t rflags = 2;
-  alignas(16) uint8_t fx[512] = {};  // as FXSAVE64 lays it out
+  alignas(16) uint8_t fx[512] = {};           // as FXSAVE64 lays it out
+  alignas(16) uint8_t ymm_high[16][16] = {};  // bits 128 to 255 of the YMM registers
 };
 
 using DataPages = std::array<uint8_t, kDataBytes>;
@@ -36,6 +37,7 @@ struct Case {
   std::vector<uint8_t> code;
   uint64_t entry = 0;  // byte of `code` to begin at
   const DataPages* data = nullptr;
+  uint64_t area_at = 0;  // where XSAVE and its like store, 0: the case has none of them
 };
 
 // How it ended: every case ends with an exception, the INT3 behind it if no other.

@@ -35,14 +35,34 @@ struct Shared {
   Outcome* out = nullptr;
   gregset_t home;
   alignas(64) uint8_t home_fx[512];
+  uint8_t home_ymm_high[256];
+  bool avx = false;  // a signal frame has the upper halves of YMM registers
 } g;
 
-// XSTATE_BV of the XSAVE image in a signal frame: x87 and SSE are in it.
-void MarkPresent(uint8_t* fx) {
+// The XSAVE image in a signal frame: XSTATE_BV, and where the AVX state lies.
+constexpr unsigned kXstateBv = 512, kAvxAt = 576;
+constexpr uint64_t kX87Sse = 3, kAvx = 4;
+
+uint64_t Present(const uint8_t* fx) {
   uint64_t bits;
-  memcpy(&bits, fx + 512, 8);
-  bits |= 3;
-  memcpy(fx + 512, &bits, 8);
+  memcpy(&bits, fx + kXstateBv, 8);
+  return bits;
+}
+
+void TakeFpu(const uint8_t* fx, uint8_t* to, void* ymm_high) {
+  memcpy(to, fx, 416);  // behind it lie the kernel's own words
+  memset(ymm_high, 0, 256);
+  if (g.avx && (Present(fx) & kAvx)) memcpy(ymm_high, fx + kAvxAt, 256);
+}
+
+void GiveFpu(const uint8_t* from, const void* ymm_high, uint8_t* fx) {
+  memcpy(fx, from, 416);
+  uint64_t bits = Present(fx) | kX87Sse;
+  if (g.avx) {
+    memcpy(fx + kAvxAt, ymm_high, 256);
+    bits |= kAvx;
+  }
+  memcpy(fx + kXstateBv, &bits, 8);
 }
 
 void OnSignal(int signal, siginfo_t*, void* context) {
@@ -64,13 +84,12 @@ void OnSignal(int signal, siginfo_t*, void* context) {
     }
     case Phase::kStart: {
       memcpy(g.home, r, sizeof g.home);
-      memcpy(g.home_fx, fx, 512);
+      TakeFpu(fx, g.home_fx, g.home_ymm_high);
       const Registers& s = g.c->start;
       for (int i = 0; i < 16; i++) r[kGreg[i]] = static_cast<greg_t>(s.gpr[i]);
       r[REG_RIP] = static_cast<greg_t>(s.rip + g.c->entry);
       r[REG_EFL] = static_cast<greg_t>(s.rflags | 0x202);
-      memcpy(fx, s.fx, 416);  // behind it lie the kernel's own words
-      MarkPresent(fx);
+      GiveFpu(s.fx, s.ymm_high, fx);
       g.phase = Phase::kRunning;
       return;
     }
@@ -79,13 +98,12 @@ void OnSignal(int signal, siginfo_t*, void* context) {
       for (int i = 0; i < 16; i++) e.gpr[i] = static_cast<uint64_t>(r[kGreg[i]]);
       e.rip = static_cast<uint64_t>(r[REG_RIP]);
       e.rflags = static_cast<uint64_t>(r[REG_EFL]);
-      memcpy(e.fx, fx, 416);
+      TakeFpu(fx, e.fx, e.ymm_high);
       g.out->vector = static_cast<uint8_t>(r[REG_TRAPNO]);
       g.out->error_code = static_cast<uint32_t>(r[REG_ERR]);
       g.out->address = static_cast<uint64_t>(r[REG_CR2]);
       memcpy(r, g.home, sizeof g.home);
-      memcpy(fx, g.home_fx, 416);
-      MarkPresent(fx);
+      GiveFpu(g.home_fx, g.home_ymm_high, fx);
       g.phase = Phase::kIdle;
       return;
     }
@@ -109,6 +127,8 @@ class NativeExecutor final : public Executor {
   }
 
   void Install() {
+    __builtin_cpu_init();
+    g.avx = __builtin_cpu_supports("avx");
     stack_t stack = {};
     stack.ss_sp = stack_;
     stack.ss_size = kStackBytes;

@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "lib/base/status_macros.h"
 #include "lib/cpu/backend.h"
+#include "lib/cpu/soft/cpuid.h"
 #include "lib/cpu/soft/vcpu.h"
 #include "lib/cpu/soft/vm.h"
 #include "lib/mem/guest_memory.h"
@@ -81,7 +82,7 @@ class SoftExecutor final : public Executor {
             soft::kCr0Am | soft::kCr0Pg;
     r.cr3 = kPml4;
     r.cr4 = soft::kCr4Pae | soft::kCr4Pge | soft::kCr4Osfxsr | soft::kCr4Osxmmexcpt |
-            soft::kCr4Fsgsbase;
+            soft::kCr4Fsgsbase | soft::kCr4Osxsave;
     r.efer = soft::kEferSce | soft::kEferLme | soft::kEferLma | soft::kEferNxe;
     // Linux' selectors, which some instructions show.
     r.segment[kCs] = MakeSegment(0x33, 11, true);
@@ -103,6 +104,7 @@ class SoftExecutor final : public Executor {
     r.gdt = {kKernel + kGdt, 0x4F};
     r.idt = {kKernel + kIdt, 0xFFF};
     RETURN_IF_ERROR(vcpu_->SetSystemRegs(r));
+    vcpu_->s.xcr0 = soft::SupportedXcr0(vm_.model());
     start_ = vcpu_->s;
     return absl::OkStatus();
   }
@@ -118,6 +120,7 @@ class SoftExecutor final : public Executor {
     s.rip = c.start.rip;
     soft::SetRflags(s, c.start.rflags | 0x202);
     memcpy(s.fpu.image, c.start.fx, 512);
+    memcpy(s.fpu.ymm_high, c.start.ymm_high, sizeof s.fpu.ymm_high);
     const uint32_t mask = 0xFFFF;
     memcpy(s.fpu.image + soft::FpuState::kMxcsrMask, &mask, 4);
     vcpu_->mmu.ModeChanged();
@@ -147,6 +150,7 @@ class SoftExecutor final : public Executor {
     out->end.rip = f[0];
     out->end.rflags = f[2];
     memcpy(out->end.fx, s.fpu.image, 512);
+    memcpy(out->end.ymm_high, s.fpu.ymm_high, sizeof s.fpu.ymm_high);
     out->address = s.cr2;
     for (unsigned i = 0; i < 3; i++) {
       memcpy(out->data.data() + i * kPage, Host(kDataPhysical[i]), kPage);

@@ -75,6 +75,11 @@ class Errors(unittest.TestCase):
     def test_unknown_drive_format(self):
         self.expect(2, ["-drive", "qcow3", "qcow2"], "-drive", "file=x,format=qcow3")
 
+    def test_processor_models(self):
+        self.expect(2, ["-cpu", "qemu64", "base"], "-cpu", "qemu64")
+        self.expect(2, ["-cpu", "-accel soft"], "-cpu", "base")
+        self.expect(2, ["-cpu", "-accel soft"], "-accel", "kvm", "-cpu", "base")
+
     def test_unknown_accelerator(self):
         self.expect(2, ["-accel", "tcg", "soft"], "-accel", "tcg")
 

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <memory>
 
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
 #include "lib/base/status_macros.h"
 #include "lib/cpu/backend.h"
+#include "lib/cpu/soft/model.h"
 #include "lib/cpu/soft/native_thunk.h"
 #include "lib/cpu/soft/vm.h"
 
@@ -17,9 +20,15 @@ Verdict Probe(const BackendOptions&) {
   return {true, "software CPU: interpreter"};
 }
 
-absl::StatusOr<std::unique_ptr<Vm>> CreateVm(const BackendOptions&, GuestMemory& memory) {
+absl::StatusOr<std::unique_ptr<Vm>> CreateVm(const BackendOptions& options, GuestMemory& memory) {
   RETURN_IF_ERROR(soft::PrepareThunks());
-  return std::unique_ptr<Vm>(std::make_unique<soft::SoftVm>(memory));
+  const bool base = options.cpu == "base";
+  if (!base && options.cpu != "max") {
+    return absl::InvalidArgumentError(
+        absl::StrCat("software CPU: no model '", options.cpu, "': it has max and base"));
+  }
+  return std::unique_ptr<Vm>(
+      std::make_unique<soft::SoftVm>(memory, base ? soft::CpuModel::kBase : soft::CpuModel::kMax));
 }
 
 }  // namespace

@@ -151,12 +151,12 @@ CodeCache::Result CodeCache::Make(uint64_t linear, const uint8_t* page, uint64_t
     uint8_t copy[kMaxLength];
     size_t size = std::min(kMaxLength, watched - at);
     std::memcpy(copy, page + at, size);
-    DecodeResult result = Decode(copy, size, b->code_size, in, &ends);
+    DecodeResult result = Decode(copy, size, b->code_size, vm.model(), in, &ends);
     if (result == DecodeResult::kNeedMore && watched < kPageSize) {
       if (!watch_more()) return Result::kKicked;
       size = std::min(kMaxLength, watched - at);
       std::memcpy(copy, page + at, size);
-      result = Decode(copy, size, b->code_size, in, &ends);
+      result = Decode(copy, size, b->code_size, vm.model(), in, &ends);
     }
     if (result == DecodeResult::kNeedMore) {
       if (b->count != 0) break;
@@ -171,7 +171,7 @@ CodeCache::Result CodeCache::Make(uint64_t linear, const uint8_t* page, uint64_t
                         &second_version))
         return Result::kKicked;
       std::memcpy(copy + size, second.host, kMaxLength - size);
-      Decode(copy, kMaxLength, b->code_size, in, &ends);
+      Decode(copy, kMaxLength, b->code_size, vm.model(), in, &ends);
       b->straddles = b->always_check = ends = true;
       b->first_part = static_cast<uint8_t>(size);
       b->second_page = second.host;

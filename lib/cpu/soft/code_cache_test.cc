@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Code that changes, moves, lies on two pages, or is none.
 #include "lib/cpu/soft/code_cache.h"
+#include "lib/cpu/soft/model.h"
 
 #include <gtest/gtest.h>
 
@@ -210,7 +211,7 @@ TEST(CodeCacheTest, InstructionsOfMoreThan15BytesAreGp) {
   EXPECT_EQ(g.Vector(), 13);
 }
 
-TEST(CodeCacheTest, HiddenFeaturesAreUndefinedAndTzcntIsBsf) {
+TEST(CodeCacheTest, HiddenFeaturesAreUndefinedAndTheirPrefixesMeanNothing) {
   const std::vector<std::vector<uint8_t>> undefined = {
       {0xC5, 0xF8, 0x28, 0xC1},        // vmovaps
       {0xC4, 0xE2, 0x78, 0xF2, 0xC1},  // andn
@@ -221,13 +222,13 @@ TEST(CodeCacheTest, HiddenFeaturesAreUndefinedAndTzcntIsBsf) {
       {0x06},                          // push es, in 64-bit mode
   };
   for (const auto& code : undefined) {
-    Guest g;
+    Guest g(1, CpuModel::kBase);
     g.Enter64();
     g.Write(Guest::kCode, code);
     g.Run();
     EXPECT_EQ(g.Vector(), 6) << std::hex << unsigned{code[0]};
   }
-  Guest g;
+  Guest g(1, CpuModel::kBase);
   g.Enter64();
   g.cpu().s.gpr[kRax] = 0x1234;
   g.RunCode({0xF3, 0x0F, 0xBC, 0xC3});  // tzcnt eax, ebx with ebx 0: BSF keeps eax

@@ -14,7 +14,7 @@ namespace {
 
 // Why an Intel of family 6, model 0x2C. Guests choose by vendor and model what
 // they work around and which string routines they use. This model's feature set
-// is x86-64-v2 with AES, as ours is; C libraries know it as one with fast
+// is x86-64-v2 with AES, as the base model's is; C libraries know it as one with fast
 // unaligned loads and take REP MOVSB for the rest; with ARCH_CAPABILITIES
 // (msr.cc) saying that no known flaw is there, kernels leave out retpolines and
 // page table isolation, which cost an interpreter more than hardware.
@@ -33,6 +33,7 @@ constexpr CpuidFeature kFeatures[] = {
     {1, 0, kEcx, 0, "sse3", "native_*.cc", true},
     {1, 0, kEcx, 1, "pclmulqdq", "native_*.cc", true},
     {1, 0, kEcx, 9, "ssse3", "native_*.cc", true},
+    {1, 0, kEcx, 12, "fma", "native_vex.cc", true, CpuModel::kMax},
     {1, 0, kEcx, 13, "cx16", "exec_atomic.cc: CMPXCHG16B"},
     {1, 0, kEcx, 17, "pcid", "mmu.cc: FlushPcid()"},
     {1, 0, kEcx, 19, "sse4_1", "native_*.cc", true},
@@ -42,6 +43,9 @@ constexpr CpuidFeature kFeatures[] = {
     {1, 0, kEcx, 23, "popcnt", "exec_bit.cc"},
     {1, 0, kEcx, 24, "tsc_deadline_timer", "msr.cc: 0x6E0 goes to the LAPIC"},
     {1, 0, kEcx, 25, "aes", "native_*.cc", true},
+    {1, 0, kEcx, 26, "xsave", "native_xsave.cc", false, CpuModel::kMax},
+    {1, 0, kEcx, 28, "avx", "native_vex.cc", true, CpuModel::kMax},
+    {1, 0, kEcx, 29, "f16c", "native_vex.cc", true, CpuModel::kMax},
     {1, 0, kEcx, 30, "rdrand", "exec_*.cc, on the host's", true},
     {1, 0, kEcx, 31, "hypervisor", "leaf 0x40000000"},
     {1, 0, kEdx, 0, "fpu", "native_*.cc"},
@@ -69,7 +73,10 @@ constexpr CpuidFeature kFeatures[] = {
     {6, 0, kEax, 2, "arat", "the LAPIC's timer never stops"},
     // Leaf 7.
     {7, 0, kEbx, 0, "fsgsbase", "sys_control.cc"},
+    {7, 0, kEbx, 3, "bmi1", "exec_bit.cc", true, CpuModel::kMax},
+    {7, 0, kEbx, 5, "avx2", "native_vex.cc, native_masked.cc", true, CpuModel::kMax},
     {7, 0, kEbx, 7, "smep", "walk.cc"},
+    {7, 0, kEbx, 8, "bmi2", "exec_bit.cc, exec_multiply.cc: MULX", true, CpuModel::kMax},
     {7, 0, kEbx, 9, "erms", "exec_string.cc copies whole pages"},
     {7, 0, kEbx, 10, "invpcid", "sys_control.cc"},
     {7, 0, kEbx, 18, "rdseed", "exec_*.cc, on the host's", true},
@@ -84,6 +91,10 @@ constexpr CpuidFeature kFeatures[] = {
     // Kernels do not believe a guest's BHI_NO, but use this instead of clearing
     // the branch history by software at every system call.
     {7, 2, kEdx, 4, "bhi_ctrl", "msr.cc: BHI_DIS_S has nothing to do"},
+    // Leaf 0xD. No XSAVES: there is no supervisor state.
+    {0xD, 1, kEax, 0, "xsaveopt", "native_xsave.cc", false, CpuModel::kMax},
+    {0xD, 1, kEax, 1, "xsavec", "native_xsave.cc", false, CpuModel::kMax},
+    {0xD, 1, kEax, 2, "xgetbv1", "native_xsave.cc", false, CpuModel::kMax},
     // KVM's leaf 0x40000001.
     {0x40000001, 0, kEax, 0, "kvmclock", "msr.cc: 0x11 and 0x12"},
     {0x40000001, 0, kEax, 1, "kvm_nopiodelay", "ports need no rest after an access"},
@@ -120,9 +131,13 @@ CpuidResult HostCpuid(uint32_t leaf, uint32_t subleaf) {
   return r;
 }
 
+bool RestsOnAvx(const CpuidFeature& f) {
+  return f.name == "avx" || f.name == "avx2" || f.name == "fma" || f.name == "f16c";
+}
+
 // Leaves of features, masked once: the host's CPUID can cost microseconds.
 struct FeatureLeaves {
-  CpuidResult leaf1, leaf6, leaf7, leaf7_2, kvm, extended1, extended7;
+  CpuidResult leaf1, leaf6, leaf7, leaf7_2, leafd_1, kvm, extended1, extended7;
 
   CpuidResult* For(uint32_t leaf, uint32_t subleaf) {
     switch (leaf) {
@@ -132,6 +147,8 @@ struct FeatureLeaves {
         return &leaf6;
       case 7:
         return subleaf == 2 ? &leaf7_2 : &leaf7;
+      case 0xD:
+        return &leafd_1;
       case 0x40000001:
         return &kvm;
       case 0x80000001:
@@ -140,16 +157,17 @@ struct FeatureLeaves {
         return &extended7;
     }
   }
-  FeatureLeaves() {
+  explicit FeatureLeaves(CpuModel model) {
     for (const CpuidFeature& f : kFeatures) {
-      if (Offered(f)) Register(*For(f.leaf, f.subleaf), f.reg) |= 1u << f.bit;
+      if (Offered(f, model)) Register(*For(f.leaf, f.subleaf), f.reg) |= 1u << f.bit;
     }
   }
 };
 
-const FeatureLeaves& Leaves() {
-  static const FeatureLeaves leaves;
-  return leaves;
+const FeatureLeaves& Leaves(CpuModel model) {
+  static const FeatureLeaves leaves[] = {FeatureLeaves(CpuModel::kBase),
+                                         FeatureLeaves(CpuModel::kMax)};
+  return leaves[static_cast<unsigned>(model)];
 }
 
 // How many low bits of an APIC id tell `count` apart.
@@ -194,6 +212,27 @@ CpuidResult TopologyLeaf(const CpuidTopology& t, uint32_t subleaf) {
   return r;
 }
 
+// Leaf 0xD: sizes of XSAVE's area (vol. 1, 13.2).
+CpuidResult XsaveLeaf(const CpuidTopology& t, uint32_t subleaf) {
+  constexpr uint32_t kAvx = 4, kAvxAt = 576, kAvxBytes = 256;
+  const uint64_t supported = SupportedXcr0(t.model);
+  const auto size = [](uint64_t mask) { return mask & kAvx ? kAvxAt + kAvxBytes : kAvxAt; };
+  CpuidResult r;
+  if (supported == 0) return r;
+  if (subleaf == 0) {
+    r.eax = static_cast<uint32_t>(supported);
+    r.ebx = size(t.xcr0);
+    r.ecx = size(supported);
+  } else if (subleaf == 1) {
+    r = Leaves(t.model).leafd_1;
+    r.ebx = size(t.xcr0);
+  } else if (subleaf == 2 && (supported & kAvx)) {
+    r.eax = kAvxBytes;
+    r.ebx = kAvxAt;
+  }
+  return r;
+}
+
 CpuidResult FromText(const char* text) {
   CpuidResult r;
   std::memcpy(&r.eax, text, 4);
@@ -213,7 +252,8 @@ CpuidResult Basic(const CpuidTopology& t, uint32_t leaf, uint32_t subleaf) {
       std::memcpy(&r.ecx, kVendor + 8, 4);
       return r;
     case 1:
-      r = Leaves().leaf1;
+      r = Leaves(t.model).leaf1;
+      if (t.osxsave) r.ecx |= 1 << 27;
       r.eax = kCpuSignature;
       r.ebx = t.index << 24 | std::min(1u << IdBits(t.count), 255u) << 16 | 8 << 8;
       if (t.count > 1) r.edx |= 1 << 28;  // EBX's count of ids is valid
@@ -224,17 +264,19 @@ CpuidResult Basic(const CpuidTopology& t, uint32_t leaf, uint32_t subleaf) {
     case 4:
       return CacheLeaf(t, subleaf);
     case 6:
-      return Leaves().leaf6;
+      return Leaves(t.model).leaf6;
     case 7:
       if (subleaf == 0) {
-        r = Leaves().leaf7;
+        r = Leaves(t.model).leaf7;
         r.eax = 2;  // the last subleaf
       } else if (subleaf == 2) {
-        r = Leaves().leaf7_2;
+        r = Leaves(t.model).leaf7_2;
       }
       return r;
     case 0xB:
       return TopologyLeaf(t, subleaf);
+    case 0xD:
+      return XsaveLeaf(t, subleaf);
     case 0x15:
       // The LAPIC's timer counts at the same rate as the TSC.
       r.eax = r.ebx = 1;
@@ -249,7 +291,7 @@ CpuidResult Basic(const CpuidTopology& t, uint32_t leaf, uint32_t subleaf) {
   }
 }
 
-CpuidResult Hypervisor(uint32_t leaf) {
+CpuidResult Hypervisor(CpuModel model, uint32_t leaf) {
   CpuidResult r;
   switch (leaf) {
     case kHypervisorBase:
@@ -259,7 +301,7 @@ CpuidResult Hypervisor(uint32_t leaf) {
       std::memcpy(&r.edx, kHypervisor + 8, 4);
       return r;
     case kHypervisorBase + 1:
-      return Leaves().kvm;
+      return Leaves(model).kvm;
     case kHypervisorBase + 0x10:
       r.eax = r.ebx = kTscHz / 1000;
       return r;
@@ -268,14 +310,14 @@ CpuidResult Hypervisor(uint32_t leaf) {
   }
 }
 
-CpuidResult Extended(uint32_t leaf) {
+CpuidResult Extended(CpuModel model, uint32_t leaf) {
   CpuidResult r;
   switch (leaf) {
     case 0x80000000:
       r.eax = kMaxExtended;
       return r;
     case 0x80000001:
-      return Leaves().extended1;
+      return Leaves(model).extended1;
     case 0x80000002:
     case 0x80000003:
     case 0x80000004:
@@ -284,7 +326,7 @@ CpuidResult Extended(uint32_t leaf) {
       r.ecx = 256 << 16 | 6 << 12 | 64;  // the L2
       return r;
     case 0x80000007:
-      return Leaves().extended7;
+      return Leaves(model).extended7;
     case 0x80000008:
       r.eax = kPhysicalBits | kLinearBits << 8;
       return r;
@@ -297,17 +339,39 @@ CpuidResult Extended(uint32_t leaf) {
 
 std::span<const CpuidFeature> CpuidFeatures() { return kFeatures; }
 
-bool Offered(const CpuidFeature& f) {
+bool Offered(const CpuidFeature& f, CpuModel model) {
+  if (f.since > model) return false;
   if (!f.needs_host) return true;
+  if (RestsOnAvx(f)) {
+    __builtin_cpu_init();
+    if (!__builtin_cpu_supports("avx")) return false;
+  }
   CpuidResult max = HostCpuid(f.leaf & 0x80000000, 0);
   if (max.eax < f.leaf) return false;
   CpuidResult host = HostCpuid(f.leaf, f.subleaf);
   return (Register(host, f.reg) >> f.bit & 1) != 0;
 }
 
+uint64_t SupportedXcr0(CpuModel model) {
+  const InstructionSets& sets = SetsOf(model);
+  return !sets.xsave ? 0 : sets.avx ? 7 : 3;
+}
+
+const InstructionSets& SetsOf(CpuModel model) {
+  static const auto make = [](CpuModel m) {
+    const FeatureLeaves& l = Leaves(m);
+    const auto bit = [](uint32_t v, unsigned n) { return (v >> n & 1) != 0; };
+    return InstructionSets{bit(l.extended1.ecx, 5), bit(l.leaf7.ebx, 3),  bit(l.leaf7.ebx, 8),
+                           bit(l.leaf1.ecx, 26),    bit(l.leaf1.ecx, 28), bit(l.leaf7.ebx, 5),
+                           bit(l.leaf1.ecx, 12),    bit(l.leaf1.ecx, 29)};
+  };
+  static const InstructionSets sets[] = {make(CpuModel::kBase), make(CpuModel::kMax)};
+  return sets[static_cast<unsigned>(model)];
+}
+
 CpuidResult Cpuid(const CpuidTopology& topology, uint32_t leaf, uint32_t subleaf) {
-  if (leaf >= kHypervisorBase && leaf <= kMaxHypervisor) return Hypervisor(leaf);
-  if (leaf >= 0x80000000 && leaf <= kMaxExtended) return Extended(leaf);
+  if (leaf >= kHypervisorBase && leaf <= kMaxHypervisor) return Hypervisor(topology.model, leaf);
+  if (leaf >= 0x80000000 && leaf <= kMaxExtended) return Extended(topology.model, leaf);
   // Beyond the last leaf: the last one's data.
   return Basic(topology, std::min(leaf, kMaxBasic), subleaf);
 }

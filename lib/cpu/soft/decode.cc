@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "lib/cpu/soft/cpuid.h"
 #include "lib/cpu/soft/vcpu.h"
 
 namespace atl::cpu::soft {
@@ -178,10 +179,39 @@ void MakeRaise(Handler handler, Insn* out, bool* ends_block) {
 
 }  // namespace
 
-bool IsaOffered(const DecodedView& view) {
+bool IsaOffered(const DecodedView& view, CpuModel model) {
   const ZydisDecodedInstruction& insn = *view.insn;
+  const InstructionSets& sets = SetsOf(model);
+  if (insn.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX) {
+    switch (insn.meta.isa_ext) {
+      case ZYDIS_ISA_EXT_AVX:
+      case ZYDIS_ISA_EXT_AVXAES:
+        return sets.avx;
+      case ZYDIS_ISA_EXT_AVX2:
+      case ZYDIS_ISA_EXT_AVX2GATHER:
+        return sets.avx2;
+      case ZYDIS_ISA_EXT_FMA:
+        return sets.fma;
+      case ZYDIS_ISA_EXT_F16C:
+        return sets.f16c;
+      case ZYDIS_ISA_EXT_BMI1:
+        return sets.bmi1;
+      case ZYDIS_ISA_EXT_BMI2:
+        return sets.bmi2;
+      default:
+        return false;
+    }
+  }
   if (insn.encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY) return false;
   switch (insn.meta.isa_ext) {
+    case ZYDIS_ISA_EXT_BMI1:  // TZCNT
+      return sets.bmi1;
+    case ZYDIS_ISA_EXT_LZCNT:
+      return sets.lzcnt;
+    case ZYDIS_ISA_EXT_XSAVE:
+    case ZYDIS_ISA_EXT_XSAVEOPT:
+    case ZYDIS_ISA_EXT_XSAVEC:
+      return sets.xsave;
     case ZYDIS_ISA_EXT_BASE:
     case ZYDIS_ISA_EXT_LONGMODE:
     case ZYDIS_ISA_EXT_X87:
@@ -196,7 +226,6 @@ bool IsaOffered(const DecodedView& view) {
     case ZYDIS_ISA_EXT_SHA:
     case ZYDIS_ISA_EXT_ADOX_ADCX:
     case ZYDIS_ISA_EXT_MOVBE:
-    case ZYDIS_ISA_EXT_LZCNT:
     case ZYDIS_ISA_EXT_CLFSH:
     case ZYDIS_ISA_EXT_CLFLUSHOPT:
     case ZYDIS_ISA_EXT_PAUSE:
@@ -221,7 +250,8 @@ bool IsaOffered(const DecodedView& view) {
   }
 }
 
-DecodeResult Decode(const uint8_t* bytes, size_t size, CodeSize mode, Insn* out, bool* ends_block) {
+DecodeResult Decode(const uint8_t* bytes, size_t size, CodeSize mode, CpuModel model, Insn* out,
+                    bool* ends_block) {
   *out = Insn();
   *ends_block = false;
   size = std::min(size, kMaxLength);
@@ -237,10 +267,14 @@ DecodeResult Decode(const uint8_t* bytes, size_t size, CodeSize mode, Insn* out,
     MakeRaise(too_long ? &RaiseTooLong : &RaiseUd, out, ends_block);
     return DecodeResult::kOk;
   }
-  // Without BMI1, TZCNT's encoding is BSF with a prefix that means nothing.
-  if (insn.mnemonic == ZYDIS_MNEMONIC_TZCNT)
+  // Without BMI1, TZCNT's encoding is BSF with a prefix that means nothing; so with
+  // LZCNT and BSR.
+  const bool offered = IsaOffered({&insn, operands}, model);
+  if (!offered && insn.mnemonic == ZYDIS_MNEMONIC_TZCNT) {
     insn.mnemonic = ZYDIS_MNEMONIC_BSF;
-  else if (!IsaOffered({&insn, operands})) {
+  } else if (!offered && insn.mnemonic == ZYDIS_MNEMONIC_LZCNT) {
+    insn.mnemonic = ZYDIS_MNEMONIC_BSR;
+  } else if (!offered) {
     std::memcpy(out->bytes, bytes, insn.length);
     out->length = insn.length;
     MakeRaise(&RaiseUd, out, ends_block);

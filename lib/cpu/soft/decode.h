@@ -8,6 +8,7 @@
 
 #include "lib/cpu/soft/handlers.h"
 #include "lib/cpu/soft/insn.h"
+#include "lib/cpu/soft/model.h"
 #include "lib/cpu/soft/state.h"
 
 namespace atl::cpu::soft {
@@ -19,10 +20,11 @@ enum class DecodeResult : uint8_t {
 
 // Decodes the instruction that starts at `bytes`. `ends_block`: nothing after
 // it may be decoded into the same block.
-DecodeResult Decode(const uint8_t* bytes, size_t size, CodeSize mode, Insn* out, bool* ends_block);
+DecodeResult Decode(const uint8_t* bytes, size_t size, CodeSize mode, CpuModel model, Insn* out,
+                    bool* ends_block);
 
 // Whether CPUID offers the instruction, so that what it hides is #UD.
-bool IsaOffered(const DecodedView& view);
+bool IsaOffered(const DecodedView& view, CpuModel model);
 
 }  // namespace atl::cpu::soft
 

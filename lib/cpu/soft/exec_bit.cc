@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Bit tests, scans and counts, CRC32.
+// Bit tests, scans and counts, CRC32, BMI1 and BMI2 but MULX.
 #include <type_traits>
 
 #include "lib/cpu/soft/access.h"
@@ -128,6 +128,7 @@ ATOLL_SCAN(Bsf, "bsf")
 ATOLL_SCAN(Bsr, "bsr")
 ATOLL_SCAN(Popcnt, "popcnt")
 ATOLL_SCAN(Lzcnt, "lzcnt")
+ATOLL_SCAN(Tzcnt, "tzcnt")
 
 template <typename T>
 Step Crc32(SoftVcpu& c, const Insn& in) {
@@ -145,6 +146,72 @@ Handler SelectCrc32(Insn&, const DecodedView& v) {
   return BySize(v.operands[1].size / 8, []<typename T>() -> Handler { return &Crc32<T>; });
 }
 
+// ---- VEX on general registers (vol. 2, 2.5.1): not in real and virtual-8086 mode ----
+
+// The host's instruction on (v1, v2) in the manual's order of operands, with the
+// flags before it.
+#define ATOLL_BMI(Name, text)                        \
+  struct Name {                                      \
+    template <typename T>                            \
+    static T Do(T v1, T v2, uint64_t, uint16_t* f) { \
+      T d;                                           \
+      uint16_t flags = *f;                           \
+      asm(ATOLL_FLAGS_IN text ATOLL_FLAGS_OUT        \
+          : [d] "=&r"(d), "+&a"(flags)               \
+          : [v1] "r"(v1), [v2] "r"(v2)               \
+          : "cc");                                   \
+      *f = flags;                                    \
+      return d;                                      \
+    }                                                \
+  };
+// The same of one that has nothing to do with flags.
+#define ATOLL_BMI_NO_FLAGS(Name, text)                      \
+  struct Name {                                             \
+    template <typename T>                                   \
+    static T Do(T v1, T v2, uint64_t, uint16_t*) {          \
+      T d;                                                  \
+      asm(text : [d] "=r"(d) : [v1] "r"(v1), [v2] "r"(v2)); \
+      return d;                                             \
+    }                                                       \
+  };
+ATOLL_BMI(Andn, "andn %[v2], %[v1], %[d]")
+ATOLL_BMI(Bextr, "bextr %[v2], %[v1], %[d]")
+ATOLL_BMI(Bzhi, "bzhi %[v2], %[v1], %[d]")
+ATOLL_BMI(Blsi, "blsi %[v1], %[d]")
+ATOLL_BMI(Blsmsk, "blsmsk %[v1], %[d]")
+ATOLL_BMI(Blsr, "blsr %[v1], %[d]")
+ATOLL_BMI_NO_FLAGS(Pdep, "pdep %[v2], %[v1], %[d]")
+ATOLL_BMI_NO_FLAGS(Pext, "pext %[v2], %[v1], %[d]")
+ATOLL_BMI_NO_FLAGS(Sarx, "sarx %[v2], %[v1], %[d]")
+ATOLL_BMI_NO_FLAGS(Shlx, "shlx %[v2], %[v1], %[d]")
+ATOLL_BMI_NO_FLAGS(Shrx, "shrx %[v2], %[v1], %[d]")
+
+struct Rorx {
+  template <typename T>
+  static T Do(T v1, T, uint64_t imm, uint16_t*) {
+    constexpr unsigned kMask = 8 * sizeof(T) - 1;
+    const unsigned n = static_cast<unsigned>(imm) & kMask;
+    return static_cast<T>(v1 >> n | v1 << (-n & kMask));
+  }
+};
+
+template <typename Op, typename T, unsigned kMem>
+Step VexGeneral(SoftVcpu& c, const Insn& in) {
+  if (!c.s.protected_mode || c.s.v8086) return c.Raise(kUd);
+  T v[2] = {ReadReg<T>(c, in.reg1), ReadReg<T>(c, in.reg2)};
+  if (in.has_mem && !Load<T, kAny>(c, in, &v[kMem - 1])) return Step::kFault;
+  uint16_t f = ArithmeticFlags(c);
+  WriteReg<T>(c, in.reg0, Op::template Do<T>(v[0], v[1], in.imm, &f));
+  SetArithmeticFlags(c, f);
+  return Step::kNext;
+}
+// kMem: which operand may be memory.
+template <typename Op, unsigned kMem>
+Handler SelectVex(Insn&, const DecodedView& v) {
+  return v.operands[0].size == 64 ? &VexGeneral<Op, uint64_t, kMem>
+                                  : &VexGeneral<Op, uint32_t, kMem>;
+}
+
 constexpr HandlerEntry kTable[] = {
     {ZYDIS_MNEMONIC_BT, &SelectBit<BitOp::kTest>},
     {ZYDIS_MNEMONIC_BTS, &SelectBit<BitOp::kSet>},
@@ -154,7 +221,20 @@ constexpr HandlerEntry kTable[] = {
     {ZYDIS_MNEMONIC_BSR, &SelectBsr},
     {ZYDIS_MNEMONIC_POPCNT, &SelectPopcnt},
     {ZYDIS_MNEMONIC_LZCNT, &SelectLzcnt},
+    {ZYDIS_MNEMONIC_TZCNT, &SelectTzcnt},
     {ZYDIS_MNEMONIC_CRC32, &SelectCrc32},
+    {ZYDIS_MNEMONIC_ANDN, &SelectVex<Andn, 2>},
+    {ZYDIS_MNEMONIC_BEXTR, &SelectVex<Bextr, 1>},
+    {ZYDIS_MNEMONIC_BLSI, &SelectVex<Blsi, 1>},
+    {ZYDIS_MNEMONIC_BLSMSK, &SelectVex<Blsmsk, 1>},
+    {ZYDIS_MNEMONIC_BLSR, &SelectVex<Blsr, 1>},
+    {ZYDIS_MNEMONIC_BZHI, &SelectVex<Bzhi, 1>},
+    {ZYDIS_MNEMONIC_PDEP, &SelectVex<Pdep, 2>},
+    {ZYDIS_MNEMONIC_PEXT, &SelectVex<Pext, 2>},
+    {ZYDIS_MNEMONIC_RORX, &SelectVex<Rorx, 1>},
+    {ZYDIS_MNEMONIC_SARX, &SelectVex<Sarx, 1>},
+    {ZYDIS_MNEMONIC_SHLX, &SelectVex<Shlx, 1>},
+    {ZYDIS_MNEMONIC_SHRX, &SelectVex<Shrx, 1>},
 };
 
 }  // namespace

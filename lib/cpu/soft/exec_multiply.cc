@@ -98,6 +98,25 @@ Handler SelectImul(Insn& in, const DecodedView& v) {
   });
 }
 
+// MULX: RDX times operand 2 to operand 0 (the upper half, written last) and 1.
+template <typename T>
+Step Mulx(SoftVcpu& c, const Insn& in) {
+  if (!c.s.protected_mode || c.s.v8086) return c.Raise(kUd);
+  T b;
+  if (in.has_mem) {
+    if (!Load<T, kAny>(c, in, &b)) return Step::kFault;
+  } else {
+    b = ReadReg<T>(c, in.reg2);
+  }
+  const unsigned __int128 product = static_cast<unsigned __int128>(ReadReg<T>(c, kRdx)) * b;
+  WriteReg<T>(c, in.reg1, static_cast<T>(product));
+  WriteReg<T>(c, in.reg0, static_cast<T>(product >> (8 * sizeof(T))));
+  return Step::kNext;
+}
+Handler SelectMulx(Insn&, const DecodedView& v) {
+  return v.operands[0].size == 64 ? &Mulx<uint64_t> : &Mulx<uint32_t>;
+}
+
 // The dividend, of twice T's size. Flags stay: they are undefined.
 template <typename T, typename Wide>
 inline Wide Dividend(const SoftVcpu& c) {
@@ -253,11 +272,12 @@ Handler Always(Insn&, const DecodedView&) {
 }
 
 constexpr HandlerEntry kTable[] = {
-    {ZYDIS_MNEMONIC_MUL, &SelectMul},           {ZYDIS_MNEMONIC_IMUL, &SelectImul},
-    {ZYDIS_MNEMONIC_DIV, &SelectDiv},           {ZYDIS_MNEMONIC_IDIV, &SelectIdiv},
-    {ZYDIS_MNEMONIC_DAA, &Always<&Daa<false>>}, {ZYDIS_MNEMONIC_DAS, &Always<&Daa<true>>},
-    {ZYDIS_MNEMONIC_AAA, &Always<&Aaa<false>>}, {ZYDIS_MNEMONIC_AAS, &Always<&Aaa<true>>},
-    {ZYDIS_MNEMONIC_AAM, &Always<&Aam>},        {ZYDIS_MNEMONIC_AAD, &Always<&Aad>},
+    {ZYDIS_MNEMONIC_MUL, &SelectMul},          {ZYDIS_MNEMONIC_IMUL, &SelectImul},
+    {ZYDIS_MNEMONIC_DIV, &SelectDiv},          {ZYDIS_MNEMONIC_IDIV, &SelectIdiv},
+    {ZYDIS_MNEMONIC_MULX, &SelectMulx},        {ZYDIS_MNEMONIC_DAA, &Always<&Daa<false>>},
+    {ZYDIS_MNEMONIC_DAS, &Always<&Daa<true>>}, {ZYDIS_MNEMONIC_AAA, &Always<&Aaa<false>>},
+    {ZYDIS_MNEMONIC_AAS, &Always<&Aaa<true>>}, {ZYDIS_MNEMONIC_AAM, &Always<&Aam>},
+    {ZYDIS_MNEMONIC_AAD, &Always<&Aad>},
 };
 
 }  // namespace

@@ -44,7 +44,7 @@ extern const HandlerTable kStackHandlers;     // exec_stack.cc: PUSH, POP, ENTER
 extern const HandlerTable kStringHandlers;    // exec_string.cc
 extern const HandlerTable kSystemHandlers;    // sys_*.cc: far, CR, MSR, I/O, tables
 
-// x87, MMX, SSE to SSE4.2, AES, PCLMULQDQ and SHA are chosen by Zydis' ISA set, not
+// x87, MMX, SSE to SSE4.2, AES, PCLMULQDQ, SHA, AVX and XSAVE are chosen by Zydis' ISA set, not
 // by mnemonic (MOVSD and CMPSD are string instructions too): SelectHandler() asks
 // IsNative() before it looks into the tables. Null of SelectNative(): #UD, since
 // the host lacks it. CRC32 and POPCNT are not native.

@@ -11,7 +11,7 @@ namespace {
 
 struct HostFeatures {
   bool sse3 = false, ssse3 = false, sse41 = false, sse42 = false, aes = false, pclmul = false,
-       sha = false;
+       sha = false, avx = false, avx2 = false, fma = false, f16c = false;
 };
 
 const HostFeatures& Host() {
@@ -25,8 +25,15 @@ const HostFeatures& Host() {
       h.sse42 = c & bit_SSE4_2;
       h.aes = c & bit_AES;
       h.pclmul = c & bit_PCLMUL;
+      __builtin_cpu_init();
+      h.avx = __builtin_cpu_supports("avx");  // and its system saves the registers
+      h.fma = h.avx && (c & bit_FMA);
+      h.f16c = h.avx && (c & bit_F16C);
     }
-    if (__get_cpuid_count(7, 0, &a, &b, &c, &d)) h.sha = b & bit_SHA;
+    if (__get_cpuid_count(7, 0, &a, &b, &c, &d)) {
+      h.sha = b & bit_SHA;
+      h.avx2 = h.avx && (b & bit_AVX2);
+    }
     return h;
   }();
   return host;
@@ -50,6 +57,17 @@ bool HostHas(ZydisISASet set) {
       return Host().pclmul;
     case ZYDIS_ISA_SET_SHA:
       return Host().sha;
+    case ZYDIS_ISA_SET_AVX:
+      return Host().avx;
+    case ZYDIS_ISA_SET_AVX2:
+    case ZYDIS_ISA_SET_AVX2GATHER:
+      return Host().avx2;
+    case ZYDIS_ISA_SET_AVXAES:
+      return Host().avx && Host().aes;
+    case ZYDIS_ISA_SET_FMA:
+      return Host().fma;
+    case ZYDIS_ISA_SET_F16C:
+      return Host().f16c;
     default:
       return true;  // part of x86-64
   }
@@ -58,8 +76,22 @@ bool HostHas(ZydisISASet set) {
 }  // namespace
 
 bool IsNative(const DecodedView& view) {
+  switch (view.insn->meta.isa_set) {
+    case ZYDIS_ISA_SET_AVX:
+    case ZYDIS_ISA_SET_AVX2:
+    case ZYDIS_ISA_SET_AVX2GATHER:
+    case ZYDIS_ISA_SET_AVXAES:
+    case ZYDIS_ISA_SET_FMA:
+    case ZYDIS_ISA_SET_F16C:
+      return true;
+    default:
+      break;
+  }
   if (view.insn->encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY) return false;
   switch (view.insn->meta.isa_set) {
+    case ZYDIS_ISA_SET_XSAVE:
+    case ZYDIS_ISA_SET_XSAVEC:
+    case ZYDIS_ISA_SET_XSAVEOPT:
     case ZYDIS_ISA_SET_X87:
     case ZYDIS_ISA_SET_FCMOV:
     case ZYDIS_ISA_SET_SSE3X87:
@@ -91,6 +123,9 @@ bool IsNative(const DecodedView& view) {
 Handler SelectNative(Insn& in, const DecodedView& view) {
   if (!HostHas(view.insn->meta.isa_set)) return nullptr;
   if (Handler h = SelectFpuState(in, view)) return h;
+  if (Handler h = SelectXsave(in, view)) return h;
+  if (Handler h = SelectMasked(in, view)) return h;
+  if (view.insn->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX) return SelectVex(in, view);
   if (Handler h = SelectMove(in, view)) return h;
   if (Handler h = SelectX87(in, view)) return h;
   return SelectSimd(in, view);

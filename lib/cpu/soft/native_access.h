@@ -28,6 +28,13 @@ inline bool LinearOf(SoftVcpu& c, const Insn& in, unsigned size, bool write, uin
 // canonical.
 inline bool IsStack(const Insn& in) { return in.seg == kSs; }
 
+// What a misaligned image gives: that its address is not canonical counts first,
+// unlike for SSE's operands.
+inline Step RaiseMisaligned(SoftVcpu& c, const Insn& in, uint64_t linear) {
+  const uint64_t upper = linear >> 47;
+  return c.Raise(IsStack(in) && upper != 0 && upper != 0x1FFFF ? kSsFault : kGp, 0);
+}
+
 // The host address of the bytes to read or write in place, or null for the slow way.
 inline uint8_t* FastPointer(SoftVcpu& c, uint64_t linear, unsigned size, bool write) {
   const bool user = c.user();
@@ -48,6 +55,8 @@ inline uint8_t* FastPointer(SoftVcpu& c, uint64_t linear, unsigned size, bool wr
       return find.template operator()<10>();
     case 16:
       return find.template operator()<16>();
+    case 32:
+      return find.template operator()<32>();
     default:
       return nullptr;
   }

@@ -31,6 +31,7 @@ void FpuSet(FpuState& f, unsigned at, T v) {
 }
 
 inline uint8_t* XmmAt(SoftVcpu& c, unsigned n) { return c.s.fpu.image + FpuState::kXmm + 16 * n; }
+inline uint8_t* YmmHighAt(SoftVcpu& c, unsigned n) { return c.s.fpu.ymm_high[n]; }
 inline uint8_t* StAt(FpuState& f, unsigned i) { return f.image + FpuState::kSt + 16 * i; }
 inline unsigned TopOf(const FpuState& f) { return FpuGet<uint16_t>(f, FpuState::kFsw) >> 11 & 7; }
 
@@ -54,11 +55,29 @@ void UpdateErrorSummary(FpuState& f);
 // FNINIT.
 void InitX87(FpuState& f);
 
+// The x87 part of FXSAVE's and XSAVE's images: bytes 0 to 23 and 32 to 159. `wide`:
+// pointers of 64 bits, else of 32 with selectors, which are not kept.
+void StoreX87Image(const FpuState& f, uint8_t* image, bool wide);
+void LoadX87Image(FpuState& f, const uint8_t* image, bool wide);
+
+// FLDCW's value as the unit keeps it.
+void SetFcw(FpuState& f, uint16_t fcw);
+
 // kNext where the instruction may run, else kFault.
 inline Step CheckSse(SoftVcpu& c) {
   if (((c.s.cr0 & (kCr0Em | kCr0Ts)) | (~c.s.cr4 & kCr4Osfxsr)) == 0) [[likely]]
     return Step::kNext;
   return c.Raise((c.s.cr0 & kCr0Em) || !(c.s.cr4 & kCr4Osfxsr) ? kUd : kNm);
+}
+// For VEX encodings on vector registers (vol. 2, 2.4).
+inline constexpr uint64_t kXcr0X87 = 1, kXcr0Sse = 2, kXcr0Avx = 4;
+inline Step CheckAvx(SoftVcpu& c) {
+  const bool enabled = (c.s.cr4 & kCr4Osxsave) &&
+                       (c.s.xcr0 & (kXcr0Sse | kXcr0Avx)) == (kXcr0Sse | kXcr0Avx) &&
+                       c.s.protected_mode && !c.s.v8086;
+  if (enabled && !(c.s.cr0 & kCr0Ts)) [[likely]]
+    return Step::kNext;
+  return c.Raise(enabled ? kNm : kUd);
 }
 inline bool X87Pending(const SoftVcpu& c) {
   return FpuGet<uint16_t>(c.s.fpu, FpuState::kFsw) & kFswEs;

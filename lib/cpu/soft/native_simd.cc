@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// MMX and SSE instructions as thunks of host code, MASKMOVQ and MASKMOVDQU.
+// MMX and SSE instructions as thunks of host code.
 //
 // SSE floating point runs with every exception masked and the flags clear; what
 // it raised goes to the guest's MXCSR. Where the guest unmasks exceptions, the
@@ -14,6 +14,7 @@
 #include "lib/cpu/soft/native_fpu.h"
 #include "lib/cpu/soft/native_select.h"
 #include "lib/cpu/soft/native_thunk.h"
+#include "lib/cpu/soft/native_unmasked.h"
 #include "lib/cpu/soft/vcpu.h"
 
 namespace atl::cpu::soft {
@@ -42,7 +43,7 @@ const void* SimdSource(SoftVcpu& c, const Insn& in, const Thunk& t, uint8_t* bou
 Step RunXmmXmm(SoftVcpu& c, const Insn& in) {
   if (CheckSse(c) != Step::kNext) [[unlikely]]
     return Step::kFault;
-  ThunkAt(in.thunk).code(XmmAt(c, in.reg0), XmmAt(c, in.reg1), 0, 0, nullptr);
+  ThunkAt(in.thunk).code(XmmAt(c, in.reg0), XmmAt(c, in.reg1), nullptr, nullptr, nullptr);
   return Step::kNext;
 }
 
@@ -53,7 +54,7 @@ Step RunXmmMemory(SoftVcpu& c, const Insn& in) {
   alignas(16) uint8_t bounce[16];
   const void* b = SimdSource(c, in, t, bounce);
   if (b == nullptr) return Step::kFault;
-  t.code(XmmAt(c, in.reg0), b, 0, 0, nullptr);
+  t.code(XmmAt(c, in.reg0), b, nullptr, nullptr, nullptr);
   return Step::kNext;
 }
 
@@ -61,7 +62,7 @@ Step RunXmmMemory(SoftVcpu& c, const Insn& in) {
 Step RunGprXmm(SoftVcpu& c, const Insn& in) {
   if (CheckSse(c) != Step::kNext) [[unlikely]]
     return Step::kFault;
-  ThunkAt(in.thunk).code(&c.s.gpr[in.reg0], XmmAt(c, in.reg1), 0, 0, nullptr);
+  ThunkAt(in.thunk).code(&c.s.gpr[in.reg0], XmmAt(c, in.reg1), nullptr, nullptr, nullptr);
   return Step::kNext;
 }
 
@@ -81,29 +82,36 @@ Step RunFp(SoftVcpu& c, const Insn& in) {
   if (kMemory && (b = SimdSource(c, in, t, bounce)) == nullptr) return Step::kFault;
   ThunkFrame frame;
   frame.mxcsr_in = mxcsr & ~kMxcsrFlags;
-  t.code(XmmAt(c, in.reg0), b, 0, 0, &frame);
+  t.code(XmmAt(c, in.reg0), b, nullptr, nullptr, &frame);
   FpuSet(c.s.fpu, FpuState::kMxcsr, mxcsr | (frame.mxcsr_out & kMxcsrFlags));
   return Step::kNext;
 }
 
-// Runs a floating point thunk whose exceptions the guest may take. `a` and the
-// frame hold the result afterwards; `original` is `a` as it was. False: fault.
-bool RunUnmasked(SoftVcpu& c, const Thunk& t, uint8_t* a, const void* b, ThunkFrame& frame) {
+}  // namespace
+
+bool RunUnmasked(SoftVcpu& c, const Thunk& t, const ThunkOperands& p, void* spare,
+                 ThunkFrame& frame) {
   const uint32_t mxcsr = FpuGet<uint32_t>(c.s.fpu, FpuState::kMxcsr);
   const uint32_t unmasked = ~(mxcsr >> 7) & kMxcsrFlags;
   const uint32_t base = (mxcsr & ~kMxcsrFlags) | kMxcsrMasks;
-  alignas(16) uint8_t original[16];
-  memcpy(original, a, 16);
   // Flush-to-zero counts only while underflow is masked.
   frame.mxcsr_in = unmasked & kUnderflow ? base & ~kMxcsrFtz : base;
-  t.code(a, b, 0, 0, &frame);
+  t.code(p.a, p.b, p.c, p.d, &frame);
   uint32_t raised = frame.mxcsr_out & kMxcsrFlags;
-  if ((unmasked & kUnderflow) && !(raised & kUnderflow)) {
+  if ((unmasked & kUnderflow) && !(raised & kUnderflow) && (t.flags & kHalves)) {
+    // As below, but nothing flushes these to zero.
+    const unsigned size = t.a == ThunkOperand::kMemory ? t.mem_size : 16;
+    for (unsigned i = 0; i < size; i += 2) {
+      uint16_t half;
+      memcpy(&half, static_cast<const uint8_t*>(p.a) + i, 2);
+      if ((half & 0x7C00) == 0 && (half & 0x3FF) != 0) raised |= kUnderflow;
+    }
+  } else if ((unmasked & kUnderflow) && !(raised & kUnderflow)) {
     // Masked underflow is raised for tiny inexact results, unmasked underflow
     // for every tiny one; flush-to-zero tells.
     ThunkFrame tiny = frame;
     tiny.mxcsr_in = base | kMxcsrFtz;
-    t.code(original, b, 0, 0, &tiny);
+    t.code(spare, p.b, p.c, p.d, &tiny);
     raised |= tiny.mxcsr_out & kUnderflow;
   }
   // An unmasked exception found before computing leaves no others.
@@ -113,6 +121,8 @@ bool RunUnmasked(SoftVcpu& c, const Thunk& t, uint8_t* a, const void* b, ThunkFr
   c.Raise(c.s.cr4 & kCr4Osxmmexcpt ? kXm : kUd);
   return false;
 }
+
+namespace {
 
 // Any thunk but x87's: operands are copied in and out.
 Step RunAny(SoftVcpu& c, const Insn& in) {
@@ -142,6 +152,7 @@ Step RunAny(SoftVcpu& c, const Insn& in) {
       if (b == nullptr) return Step::kFault;
       break;
     case ThunkOperand::kNone:
+    case ThunkOperand::kYmm:  // VEX only
       break;
   }
   if (t.a == ThunkOperand::kXmm) memcpy(a, XmmAt(c, in.reg0), 16);
@@ -154,12 +165,14 @@ Step RunAny(SoftVcpu& c, const Insn& in) {
     frame.rdx = c.s.gpr[kRdx];
   }
   if (t.flags & kFp) {
-    if (!RunUnmasked(c, t, a, b, frame)) {
+    alignas(16) uint8_t spare[16];
+    memcpy(spare, a, 16);
+    if (!RunUnmasked(c, t, {a, b, nullptr, nullptr}, spare, frame)) {
       if (mmx) EnterMmx(c.s.fpu);  // as AMD's processors do
       return Step::kFault;
     }
   } else {
-    t.code(a, b, 0, 0, &frame);
+    t.code(a, b, nullptr, nullptr, &frame);
   }
 
   Step step = Step::kNext;
@@ -189,37 +202,6 @@ Step RunAny(SoftVcpu& c, const Insn& in) {
     c.s.flags_lo = frame.flags_lo;
   }
   return step;
-}
-
-// MASKMOVQ and MASKMOVDQU: the bytes of reg0 whose mask byte in reg1 has the top
-// bit set go to [rDI] in DS or the segment of a prefix.
-template <bool kXmm>
-Step MaskMove(SoftVcpu& c, const Insn& in) {
-  constexpr unsigned kSize = kXmm ? 16 : 8;
-  if ((kXmm ? CheckSse(c) : CheckMmx(c, false)) != Step::kNext) return Step::kFault;
-  uint64_t linear;
-  if (!SegmentLinear(c, in.seg, MaskAddress(c.s.gpr[kRdi], in.address_size), kSize, true,
-                     &linear)) {
-    return Step::kFault;
-  }
-  uint8_t data[kSize], mask[kSize];
-  memcpy(data, kXmm ? XmmAt(c, in.reg0) : MmxAt(c, in.reg0), kSize);
-  memcpy(mask, kXmm ? XmmAt(c, in.reg1) : MmxAt(c, in.reg1), kSize);
-  // The rights of all bytes to be written first; each run of them then at once.
-  for (unsigned i = 0; i < kSize; i++) {
-    if ((mask[i] & 0x80) && !c.mmu.Probe(linear + i, 1, Access::kWrite, c.rights(), IsStack(in))) {
-      return Step::kFault;
-    }
-  }
-  for (unsigned i = 0; i < kSize;) {
-    unsigned n = 0;
-    while (i + n < kSize && (mask[i + n] & 0x80)) n++;
-    if (n != 0 && !c.mmu.WriteSlow(linear + i, data + i, n, c.rights(), IsStack(in)))
-      return Step::kFault;
-    i += n + 1;
-  }
-  if (!kXmm) EnterMmx(c.s.fpu);
-  return AfterSlowStore(c, true);
 }
 
 ThunkOperand KindOf(const ZydisDecodedOperand& o) {
@@ -344,10 +326,6 @@ Handler SelectSimd(Insn& in, const DecodedView& view) {
     if (o[i].type == ZYDIS_OPERAND_TYPE_REGISTER) {
       (i == 0 ? in.reg0 : in.reg1) = static_cast<uint8_t>(ZydisRegisterGetId(o[i].reg.value));
     }
-  }
-  if (insn.mnemonic == ZYDIS_MNEMONIC_MASKMOVQ || insn.mnemonic == ZYDIS_MNEMONIC_MASKMOVDQU) {
-    // Its memory operand is implicit: `in.seg` is DS or the prefix's.
-    return insn.mnemonic == ZYDIS_MNEMONIC_MASKMOVQ ? MaskMove<false> : MaskMove<true>;
   }
 
   ThunkSpec spec;

@@ -15,13 +15,6 @@
 namespace atl::cpu::soft {
 namespace {
 
-// What a misaligned image gives: that its address is not canonical counts first,
-// unlike for SSE's operands.
-Step RaiseMisaligned(SoftVcpu& c, const Insn& in, uint64_t linear) {
-  const uint64_t upper = linear >> 47;
-  return c.Raise(IsStack(in) && upper != 0 && upper != 0x1FFFF ? kSsFault : kGp, 0);
-}
-
 Step Read(SoftVcpu& c, const Insn& in, void* to, unsigned size, unsigned align = 1) {
   uint64_t linear;
   if (!LinearOf(c, in, size, false, &linear)) return Step::kFault;
@@ -84,11 +77,6 @@ Step FnstswAx(SoftVcpu& c, const Insn&) {
   if (CheckX87(c, false) != Step::kNext) return Step::kFault;
   memcpy(&c.s.gpr[kRax], c.s.fpu.image + FpuState::kFsw, 2);
   return Step::kNext;
-}
-
-void SetFcw(FpuState& f, uint16_t fcw) {
-  // Bit 6 reads as one, 7 and 13 to 15 as zero.
-  FpuSet<uint16_t>(f, FpuState::kFcw, (fcw & 0x1F3F) | 0x40);
 }
 
 Step Fldcw(SoftVcpu& c, const Insn& in) {
@@ -270,19 +258,17 @@ unsigned FxsaveSize(const SoftVcpu& c) {
 template <bool kWide>
 Step Fxsave(SoftVcpu& c, const Insn& in) {
   if (c.s.cr0 & (kCr0Em | kCr0Ts)) return c.Raise(kNm);
-  uint8_t image[512];
-  memcpy(image, c.s.fpu.image, sizeof image);
-  image[5] = 0;
-  Put<uint32_t>(image + FpuState::kMxcsrMask, kMxcsrValid);
-  if (!kWide) {
-    // Selectors in the upper halves.
-    Put<uint32_t>(image + FpuState::kFip + 4, 0);
-    Put<uint32_t>(image + FpuState::kFdp + 4, 0);
-  }
-  for (unsigned i = 0; i < 8; i++) memset(image + FpuState::kSt + 16 * i + 10, 0, 6);
   uint64_t linear;
   if (!LinearOf(c, in, 512, true, &linear)) return Step::kFault;
   if (linear & 15) return RaiseMisaligned(c, in, linear);
+  uint8_t* direct = c.mmu.FastWrite<ByteArray<512>>(linear, c.user());
+  uint8_t bounce[512];
+  uint8_t* image = direct != nullptr ? direct : bounce;
+  StoreX87Image(c.s.fpu, image, kWide);
+  memcpy(image + FpuState::kMxcsr, c.s.fpu.image + FpuState::kMxcsr, 4);
+  Put<uint32_t>(image + FpuState::kMxcsrMask, kMxcsrValid);
+  memcpy(image + FpuState::kXmm, c.s.fpu.image + FpuState::kXmm, FxsaveSize(c) - FpuState::kXmm);
+  if (direct != nullptr) return Step::kNext;
   // The whole area's rights are checked; the reserved end is not written.
   if (!c.mmu.Probe(linear, 512, Access::kWrite, c.rights(), IsStack(in))) return Step::kFault;
   return AfterSlowStore(c, c.mmu.WriteSlow(linear, image, FxsaveSize(c), c.rights(), IsStack(in)));
@@ -291,29 +277,31 @@ Step Fxsave(SoftVcpu& c, const Insn& in) {
 template <bool kWide>
 Step Fxrstor(SoftVcpu& c, const Insn& in) {
   if (c.s.cr0 & (kCr0Em | kCr0Ts)) return c.Raise(kNm);
-  uint8_t image[512];
-  if (Read(c, in, image, 512, 16) != Step::kNext) return Step::kFault;
-  const bool sse = c.s.cr4 & kCr4Osfxsr;
-  if (sse && (Get<uint32_t>(image + FpuState::kMxcsr) & ~kMxcsrValid)) return c.Raise(kGp, 0);
-  FpuState& f = c.s.fpu;
-  SetFcw(f, Get<uint16_t>(image + FpuState::kFcw));
-  FpuSet<uint16_t>(f, FpuState::kFsw, Get<uint16_t>(image + FpuState::kFsw));
-  UpdateErrorSummary(f);
-  f.image[FpuState::kFtw] = image[FpuState::kFtw];
-  FpuSet<uint16_t>(f, FpuState::kFop, Get<uint16_t>(image + FpuState::kFop) & 0x7FF);
-  for (unsigned at : {FpuState::kFip, FpuState::kFdp}) {
-    FpuSet<uint64_t>(f, at, kWide ? Get<uint64_t>(image + at) : Get<uint32_t>(image + at));
+  uint64_t linear;
+  if (!LinearOf(c, in, 512, false, &linear)) return Step::kFault;
+  if (linear & 15) return RaiseMisaligned(c, in, linear);
+  uint8_t bounce[512];
+  const uint8_t* image = c.mmu.FastRead<ByteArray<512>>(linear, c.user());
+  if (image == nullptr) {
+    if (!c.mmu.ReadSlow(linear, bounce, 512, c.rights(), IsStack(in))) return Step::kFault;
+    image = bounce;
   }
-  for (unsigned i = 0; i < 8; i++) memcpy(StAt(f, i), image + FpuState::kSt + 16 * i, 10);
+  const bool sse = c.s.cr4 & kCr4Osfxsr;
+  // Read once: another vCPU may be writing there.
+  const uint32_t mxcsr = HostLoad<uint32_t>(image + FpuState::kMxcsr);
+  if (sse && (mxcsr & ~kMxcsrValid)) return c.Raise(kGp, 0);
+  FpuState& f = c.s.fpu;
+  LoadX87Image(f, image, kWide);
   if (sse) {
-    FpuSet<uint32_t>(f, FpuState::kMxcsr, Get<uint32_t>(image + FpuState::kMxcsr));
+    FpuSet<uint32_t>(f, FpuState::kMxcsr, mxcsr);
     memcpy(f.image + FpuState::kXmm, image + FpuState::kXmm, FxsaveSize(c) - FpuState::kXmm);
   }
   return Step::kNext;
 }
 
+template <bool kVex>
 Step Ldmxcsr(SoftVcpu& c, const Insn& in) {
-  if (CheckSse(c) != Step::kNext) return Step::kFault;
+  if ((kVex ? CheckAvx(c) : CheckSse(c)) != Step::kNext) return Step::kFault;
   uint32_t v;
   if (Read(c, in, &v, 4) != Step::kNext) return Step::kFault;
   if (v & ~kMxcsrValid) return c.Raise(kGp, 0);
@@ -321,8 +309,9 @@ Step Ldmxcsr(SoftVcpu& c, const Insn& in) {
   return Step::kNext;
 }
 
+template <bool kVex>
 Step Stmxcsr(SoftVcpu& c, const Insn& in) {
-  if (CheckSse(c) != Step::kNext) return Step::kFault;
+  if ((kVex ? CheckAvx(c) : CheckSse(c)) != Step::kNext) return Step::kFault;
   return Write(c, in, c.s.fpu.image + FpuState::kMxcsr, 4);
 }
 
@@ -349,8 +338,10 @@ constexpr Entry kEntries[] = {
     {ZYDIS_MNEMONIC_FXSAVE64, Fxsave<true>},
     {ZYDIS_MNEMONIC_FXRSTOR, Fxrstor<false>},
     {ZYDIS_MNEMONIC_FXRSTOR64, Fxrstor<true>},
-    {ZYDIS_MNEMONIC_LDMXCSR, Ldmxcsr},
-    {ZYDIS_MNEMONIC_STMXCSR, Stmxcsr},
+    {ZYDIS_MNEMONIC_LDMXCSR, Ldmxcsr<false>},
+    {ZYDIS_MNEMONIC_STMXCSR, Stmxcsr<false>},
+    {ZYDIS_MNEMONIC_VLDMXCSR, Ldmxcsr<true>},
+    {ZYDIS_MNEMONIC_VSTMXCSR, Stmxcsr<true>},
 };
 
 }  // namespace

@@ -13,17 +13,18 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "lib/base/mutex.h"
+#include "lib/cpu/soft/state.h"
 
 namespace atl::cpu::soft {
 namespace {
 
-constexpr uint32_t kMaxThunks = 1 << 16;
-constexpr size_t kCodeBytes = 6 << 20;
+constexpr uint32_t kMaxThunks = 1 << 17;
+constexpr size_t kCodeBytes = 16 << 20;
 constexpr size_t kCodeAlign = 16;
 
 Thunk g_thunks[kMaxThunks];
 
-// Appends machine code; the longest thunk takes some 70 bytes.
+// Appends machine code; the longest thunk takes some 130 bytes.
 class Writer {
  public:
   void Bytes(std::initializer_list<uint8_t> bytes) {
@@ -50,10 +51,76 @@ void EmitInstruction(const ThunkSpec& spec, Writer& w) {
   if (spec.has_imm) w.Bytes({spec.imm});
 }
 
+void EmitVexInstruction(const ThunkSpec& spec, Writer& w) {
+  const uint8_t pp = spec.prefix == 0x66   ? 1
+                     : spec.prefix == 0xF3 ? 2
+                     : spec.prefix == 0xF2 ? 3
+                                           : 0;
+  w.Bytes(
+      {0xC4, static_cast<uint8_t>(0xE0 | spec.map),
+       static_cast<uint8_t>(spec.rex_w << 7 | (~spec.vex_vvvv & 15) << 3 | spec.vex_l << 2 | pp),
+       spec.opcode, spec.modrm});
+  if (spec.has_imm) w.Bytes({spec.imm});
+}
+
+bool IsVector(ThunkOperand o) { return o == ThunkOperand::kXmm || o == ThunkOperand::kYmm; }
+
+// As Emit() below, with RDX: operand c, RCX: operand d. The upper halves of the
+// host's registers are zero afterwards: none of its code pays for mixing.
+std::string EmitVex(const ThunkSpec& spec) {
+  const Thunk& t = spec.thunk;
+  const ThunkOperand operands[] = {t.a, t.b, t.c, t.d};
+  constexpr uint8_t kPointer[] = {7, 6, 2, 1};  // RDI, RSI, RDX, RCX
+  static_assert(FpuState::kYmmHighFromXmm == 0x1A0);
+  Writer w;
+  for (unsigned i = 0; i < 4; i++) {
+    if (i == 0 && !(t.flags & kVexReadsA)) continue;
+    const uint8_t reg = static_cast<uint8_t>(i + 1), from = kPointer[i];
+    const uint8_t at = static_cast<uint8_t>(reg << 3 | from);
+    if (IsVector(operands[i])) w.Bytes({0xC5, 0xF8, 0x10, at});  // vmovups xmm, [from]
+    if (operands[i] == ThunkOperand::kYmm) {
+      // vinsertf128 ymm, ymm, [from + 0x1A0], 1
+      w.Bytes({0xC4, 0xE3, static_cast<uint8_t>(0x05 | (~reg & 15) << 3), 0x18,
+               static_cast<uint8_t>(0x80 | at), 0xA0, 0x01, 0x00, 0x00, 0x01});
+    }
+    if (operands[i] == ThunkOperand::kGpr) w.Bytes({0x48, 0x8B, from});  // mov rax, [from]
+  }
+  if (t.flags & kLengths) {
+    w.Frame({0x49, 0x8B, 0x40}, offsetof(ThunkFrame, rax));
+    w.Frame({0x49, 0x8B, 0x50}, offsetof(ThunkFrame, rdx));
+  }
+  if (t.flags & kFp) w.Frame({0x41, 0x0F, 0xAE, 0x50}, offsetof(ThunkFrame, mxcsr_in));
+
+  EmitVexInstruction(spec, w);
+
+  if (t.flags & kEflagsOut) {
+    w.Bytes({0x0F, 0x90, 0xC0, 0x9F});  // seto al; lahf
+    w.Frame({0x66, 0x41, 0x89, 0x40}, offsetof(ThunkFrame, flags_of));
+  }
+  if (t.flags & kFp) {
+    w.Frame({0x41, 0x0F, 0xAE, 0x58}, offsetof(ThunkFrame, mxcsr_out));
+    w.Frame({0x41, 0x0F, 0xAE, 0x50}, offsetof(ThunkFrame, mxcsr_host));
+  }
+  if (t.flags & kEcxOut) w.Frame({0x49, 0x89, 0x48}, offsetof(ThunkFrame, rcx));
+  if (t.flags & kXmm0Out) w.Frame({0xC4, 0xC1, 0x78, 0x11, 0x40}, offsetof(ThunkFrame, xmm0));
+  if (t.flags & kVexWritesA) {
+    if (IsVector(t.a)) {
+      w.Bytes({0xC5, 0xF8, 0x11, 0x0F});  // vmovups [rdi], xmm1
+      // vextractf128 [rdi + 0x1A0], ymm1, 1
+      w.Bytes({0xC4, 0xE3, 0x7D, 0x19, 0x8F, 0xA0, 0x01, 0x00, 0x00, 0x01});
+    } else if (t.a == ThunkOperand::kGpr) {
+      w.Bytes({0x48, 0x89, 0x07});  // mov [rdi], rax
+    }
+  }
+  w.Bytes({0xC5, 0xF8, 0x77, 0xC3});  // vzeroupper; ret
+  return w.code();
+}
+
 // RDI: operand a, RSI: operand b, R8: the frame. Everything touched is
 // caller-saved in the System V ABI, but MXCSR's control bits, the x87 control
 // word and the x87 tags: MXCSR is restored here, x87's and MMX' by the caller.
 std::string Emit(const ThunkSpec& spec) {
+  if (spec.vex) return EmitVex(spec);
   const uint16_t flags = spec.thunk.flags;
   Writer w;
   if (flags & kX87) {
@@ -150,6 +217,8 @@ class Pool {
     key.push_back(static_cast<char>(spec.thunk.flags >> 8));
     key.push_back(static_cast<char>(spec.thunk.a));
     key.push_back(static_cast<char>(spec.thunk.b));
+    key.push_back(static_cast<char>(spec.thunk.c));
+    key.push_back(static_cast<char>(spec.thunk.d));
     key.push_back(static_cast<char>(spec.thunk.mem_size));
 
     MutexLock lock(&mu_);

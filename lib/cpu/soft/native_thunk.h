@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Host code for guest instructions of x87, MMX and SSE: guest and host have the
+// Host code for guest instructions of x87, MMX, SSE and AVX: guest and host have the
 // same instruction set, so the host executes them on the guest's state.
 //
 // A thunk is the guest's instruction re-encoded with fixed operands (vector
 // registers 1 and 2, RAX and RCX, memory at [RDI] or [RSI]) between loads and
-// stores of what it uses. It depends on opcode, immediate and operand kinds
+// stores of what it uses. VEX encodings have up to four operands: number n is
+// vector register n + 1, or RAX, or memory at the n-th of [RDI], [RSI], [RDX] and
+// [RCX]. It depends on opcode, immediate and operand kinds
 // only, never on the guest's register numbers or addresses: so a hostile guest
-// cannot make more of them than there are encodings (some 35,000), and they are
+// cannot make more of them than there are encodings (some 115,000), and they are
 // kept for the life of the process, shared by all vCPUs.
 //
 // Code memory is a memfd mapped twice, writable and executable.
@@ -38,30 +40,35 @@ struct ThunkFrame {
   alignas(16) uint8_t xmm0[16];  // kXmm0In, kXmm0Out
 };
 
-enum class ThunkOperand : uint8_t { kNone, kXmm, kMmx, kGpr, kMemory };
+enum class ThunkOperand : uint8_t { kNone, kXmm, kMmx, kGpr, kMemory, kYmm };
 
 enum ThunkFlag : uint16_t {
-  kAligned = 1 << 0,     // 16-byte memory operand must be aligned
-  kFp = 1 << 1,          // uses MXCSR
-  kEflagsOut = 1 << 2,   // writes the arithmetic flags
-  kEflagsIn = 1 << 3,    // reads them
-  kXmm0In = 1 << 4,      // implicit XMM0
-  kXmm0Out = 1 << 5,     //
-  kLengths = 1 << 6,     // reads RAX and RDX
-  kEcxOut = 1 << 7,      // writes ECX
-  kX87 = 1 << 8,         // on the whole x87 state: `a` is the FXSAVE image
-  kNeedsXmm = 1 << 9,    // #UD where CR4.OSFXSR is 0
-  kWritesMem = 1 << 10,  // kX87: the memory operand is the destination
+  kAligned = 1 << 0,      // 16-byte memory operand must be aligned
+  kFp = 1 << 1,           // uses MXCSR
+  kEflagsOut = 1 << 2,    // writes the arithmetic flags
+  kEflagsIn = 1 << 3,     // reads them
+  kXmm0In = 1 << 4,       // implicit XMM0
+  kXmm0Out = 1 << 5,      //
+  kLengths = 1 << 6,      // reads RAX and RDX
+  kEcxOut = 1 << 7,       // writes ECX
+  kX87 = 1 << 8,          // on the whole x87 state: `a` is the FXSAVE image
+  kNeedsXmm = 1 << 9,     // #UD where CR4.OSFXSR is 0
+  kWritesMem = 1 << 10,   // kX87: the memory operand is the destination
+  kVexReadsA = 1 << 11,   // VEX: operand `a` is loaded before
+  kVexWritesA = 1 << 12,  // VEX: and stored afterwards
+  kHalves = 1 << 13,      // VEX: the result is of half precision
 };
 
 struct Thunk {
-  // `a`, `b`: the operands' bytes (XMM 16, MMX 8, GPR 8, memory as it is).
-  // Operand `a` is read and written where it is a vector register, else written.
-  using Code = void (*)(void* a, const void* b, uint64_t unused0, uint64_t unused1,
-                        ThunkFrame* frame);
+  // The operands' bytes (XMM 16, MMX 8, GPR 8, memory as it is). Operand `a` is
+  // read and written where it is a vector register, else written.
+  // VEX: bytes 16 to 31 of a vector register lie FpuState::kYmmHighFromXmm behind
+  // the first; they are written (zero, with 128-bit forms) wherever the first are.
+  using Code = void (*)(void* a, const void* b, const void* c, const void* d, ThunkFrame* frame);
   Code code = nullptr;
   uint16_t flags = 0;  // ThunkFlag
   ThunkOperand a = ThunkOperand::kNone, b = ThunkOperand::kNone;
+  ThunkOperand c = ThunkOperand::kNone, d = ThunkOperand::kNone;  // VEX
   uint8_t mem_size = 0;  // bytes of the memory operand, 0: none
 };
 
@@ -74,7 +81,10 @@ struct ThunkSpec {
   uint8_t modrm = 0;  // with the fixed registers in place
   bool has_imm = false;
   uint8_t imm = 0;
-  Thunk thunk;  // all but `code`
+  bool vex = false;      // `prefix`: 0, 66, F3 or F2, as VEX.pp; `rex_w`: VEX.W
+  bool vex_l = false;    // VEX.L
+  uint8_t vex_vvvv = 0;  // a register's number
+  Thunk thunk;           // all but `code`
 };
 
 // Makes the code memory; once, early, before the process gives up the right to.

@@ -32,7 +32,7 @@ constexpr uint8_t kNotStored[16] = {0x5C, 0xA3, 0x71, 0x0E, 0xD8, 0x39, 0xC6, 0x
 void RunThunk(SoftVcpu& c, const Thunk& t, const Insn& in, const void* memory, ThunkFrame& frame) {
   FpuState& f = c.s.fpu;
   const uint64_t operand = FpuGet<uint64_t>(f, FpuState::kFdp);
-  t.code(f.image, memory, 0, 0, &frame);
+  t.code(f.image, memory, nullptr, nullptr, &frame);
   const uint16_t fsw = FpuGet<uint16_t>(f, FpuState::kFsw);
   const uint16_t fcw = FpuGet<uint16_t>(f, FpuState::kFcw);
   if (fsw & kFswEs) {

@@ -10,6 +10,7 @@
 #include "lib/cpu/soft/sys_descriptor.h"
 #include "lib/cpu/soft/sys_select.h"
 #include "lib/cpu/soft/sys_state.h"
+#include "lib/cpu/soft/vm.h"
 
 namespace atl::cpu::soft {
 namespace {
@@ -82,7 +83,8 @@ Step WriteCr3(SoftVcpu& c, uint64_t v) {
 
 Step WriteCr4(SoftVcpu& c, uint64_t v) {
   CpuState& s = c.s;
-  if ((v & ~kCr4Offered) != 0) return c.Raise(kGp, 0);
+  const uint64_t xsave = SupportedXcr0(c.vm.model()) != 0 ? kCr4Osxsave : 0;
+  if ((v & ~(kCr4Offered | xsave)) != 0) return c.Raise(kGp, 0);
   const uint64_t changed = s.cr4 ^ v;
   if (s.long_mode && (v & kCr4Pae) == 0) return c.Raise(kGp, 0);
   if ((changed & v & kCr4Pcide) != 0 && (!s.long_mode || (s.cr3 & 0xFFF) != 0)) {
@@ -256,8 +258,9 @@ Step Wrmsr(SoftVcpu& c, const Insn&) {
 }
 
 Step CpuidInstruction(SoftVcpu& c, const Insn&) {
-  const CpuidResult r = Cpuid({c.index, c.count}, static_cast<uint32_t>(c.s.gpr[kRax]),
-                              static_cast<uint32_t>(c.s.gpr[kRcx]));
+  const CpuidResult r =
+      Cpuid({c.index, c.count, c.vm.model(), (c.s.cr4 & kCr4Osxsave) != 0, c.s.xcr0},
+            static_cast<uint32_t>(c.s.gpr[kRax]), static_cast<uint32_t>(c.s.gpr[kRcx]));
   c.s.gpr[kRax] = r.eax;
   c.s.gpr[kRbx] = r.ebx;
   c.s.gpr[kRcx] = r.ecx;

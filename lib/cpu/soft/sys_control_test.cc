@@ -59,8 +59,8 @@ TEST_F(ControlTest, ControlRegistersRefuseWhatTheManualForbids) {
   EXPECT_EQ(WriteCr4(0x6A0), -1);
   EXPECT_EQ(WriteCr4(0x680), kGp);  // PAE off in long mode
   EXPECT_EQ(WriteCr4(0x6A0 | kCr4Pcide), -1);
-  EXPECT_EQ(WriteCr4(0x6A0 | kCr4Osxsave), kGp);  // not offered
-  EXPECT_EQ(WriteCr4(0x6A0 | 1 << 12), kGp);      // LA57
+  EXPECT_EQ(WriteCr4(0x6A0 | kCr4Osxsave), -1);
+  EXPECT_EQ(WriteCr4(0x6A0 | 1 << 12), kGp);  // LA57
 }
 
 TEST_F(ControlTest, NothingPrivilegedFromUserMode) {
@@ -278,15 +278,18 @@ TEST_F(ControlTest, KvmclockPage) {
 
 // ---- CPUID ----
 
-TEST(CpuidTest, EveryBitIsInTheTable) {
+class CpuidModelTest : public ::testing::TestWithParam<CpuModel> {};
+
+TEST_P(CpuidModelTest, EveryBitIsInTheTable) {
+  const CpuModel model = GetParam();
   std::set<std::tuple<uint32_t, uint32_t, CpuidRegister, unsigned>> known;
   for (const CpuidFeature& f : CpuidFeatures()) {
     EXPECT_FALSE(f.name.empty());
     EXPECT_FALSE(f.why.empty()) << f.name;
     EXPECT_TRUE(known.insert({f.leaf, f.subleaf, f.reg, f.bit}).second) << f.name << " twice";
-    const CpuidResult r = Cpuid({0, 1}, f.leaf, f.subleaf);
+    const CpuidResult r = Cpuid({0, 1, model}, f.leaf, f.subleaf);
     const uint32_t v[] = {r.eax, r.ebx, r.ecx, r.edx};
-    EXPECT_EQ(v[static_cast<unsigned>(f.reg)] >> f.bit & 1, Offered(f) ? 1u : 0u) << f.name;
+    EXPECT_EQ(v[static_cast<unsigned>(f.reg)] >> f.bit & 1, Offered(f, model) ? 1u : 0u) << f.name;
   }
   const auto check = [&](uint32_t leaf, uint32_t subleaf, CpuidRegister reg, uint32_t value) {
     for (unsigned bit = 0; bit < 32; ++bit) {
@@ -297,8 +300,9 @@ TEST(CpuidTest, EveryBitIsInTheTable) {
       }
     }
   };
-  const CpuidResult one = Cpuid({0, 1}, 1, 0), seven = Cpuid({0, 1}, 7, 0),
-                    seven2 = Cpuid({0, 1}, 7, 2), ext = Cpuid({0, 1}, 0x80000001, 0);
+  const CpuidResult one = Cpuid({0, 1, model}, 1, 0), seven = Cpuid({0, 1, model}, 7, 0),
+                    seven2 = Cpuid({0, 1, model}, 7, 2), xsave = Cpuid({0, 1, model}, 0xD, 1),
+                    ext = Cpuid({0, 1, model}, 0x80000001, 0);
   check(1, 0, CpuidRegister::kEcx, one.ecx);
   check(1, 0, CpuidRegister::kEdx, one.edx);
   check(7, 0, CpuidRegister::kEbx, seven.ebx);
@@ -307,8 +311,39 @@ TEST(CpuidTest, EveryBitIsInTheTable) {
   check(7, 2, CpuidRegister::kEdx, seven2.edx);
   check(0x80000001, 0, CpuidRegister::kEcx, ext.ecx);
   check(0x80000001, 0, CpuidRegister::kEdx, ext.edx);
-  // What must not be there: XSAVE and all that rests on it, VMX, MONITOR.
-  EXPECT_EQ(one.ecx & (1 << 26 | 1 << 28 | 1 << 12 | 1 << 5 | 1 << 3), 0u);
+  check(0xD, 1, CpuidRegister::kEax, xsave.eax);
+  // What must not be there: VMX, MONITOR; TSX, AVX-512; PKU, CET; XSAVES.
+  EXPECT_EQ(one.ecx & (1 << 5 | 1 << 3), 0u);
+  EXPECT_EQ(seven.ebx & (1 << 4 | 1 << 11 | 1 << 16), 0u);
+  EXPECT_EQ(seven.ecx & (1 << 3 | 1 << 7), 0u);
+  EXPECT_EQ(xsave.eax & 1 << 3, 0u);
+  // The base model has no XSAVE and nothing that rests on it.
+  if (model == CpuModel::kBase) {
+    EXPECT_EQ(one.ecx & (1 << 26 | 1 << 28 | 1 << 12 | 1 << 29), 0u);
+    EXPECT_EQ(seven.ebx & (1 << 3 | 1 << 5 | 1 << 8), 0u);
+    EXPECT_EQ(Cpuid({0, 1, model}, 0xD, 0).ecx, 0u);
+  }
+}
+INSTANTIATE_TEST_SUITE_P(Models, CpuidModelTest,
+                         ::testing::Values(CpuModel::kBase, CpuModel::kMax));
+
+TEST(CpuidTest, XsaveLeafFollowsXcr0) {
+  const uint64_t supported = SupportedXcr0(CpuModel::kMax);
+  ASSERT_EQ(supported & 3, 3u);
+  const bool avx = supported & 4;
+  EXPECT_EQ(Cpuid({0, 1}, 1, 0).ecx >> 27 & 1, 0u);
+  EXPECT_EQ(Cpuid({0, 1, CpuModel::kMax, true}, 1, 0).ecx >> 27 & 1, 1u);
+  const CpuidResult little = Cpuid({0, 1, CpuModel::kMax, true, 3}, 0xD, 0);
+  EXPECT_EQ(little.eax, supported);
+  EXPECT_EQ(little.ebx, 576u);
+  EXPECT_EQ(little.ecx, avx ? 832u : 576u);
+  const CpuidResult all = Cpuid({0, 1, CpuModel::kMax, true, supported}, 0xD, 0);
+  EXPECT_EQ(all.ebx, all.ecx);
+  EXPECT_EQ(Cpuid({0, 1, CpuModel::kMax, true, supported}, 0xD, 1).ebx, all.ecx);
+  const CpuidResult component = Cpuid({0, 1}, 0xD, 2);
+  EXPECT_EQ(component.eax, avx ? 256u : 0u);
+  EXPECT_EQ(component.ebx, avx ? 576u : 0u);
+  EXPECT_EQ(Cpuid({0, 1}, 0xD, 3).eax, 0u);
 }
 
 TEST(CpuidTest, Topology) {

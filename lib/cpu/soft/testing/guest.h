@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "lib/cpu/backend.h"
+#include "lib/cpu/soft/model.h"
 #include "lib/cpu/soft/vcpu.h"
 #include "lib/cpu/soft/vm.h"
 #include "lib/mem/guest_memory.h"
@@ -55,7 +56,7 @@ class Guest {
   static constexpr uint64_t kPageTable = 0x40000;  // the PTEs of the first 16 MiB
   static constexpr uint64_t kIdt = 0x1000, kGdt = 0x2000, kTss = 0x3000;
 
-  explicit Guest(unsigned vcpus = 1);
+  explicit Guest(unsigned vcpus = 1, CpuModel model = CpuModel::kMax);
 
   void Write(uint64_t at, std::initializer_list<uint8_t> bytes) {
     memory->Write(Gpa(at), std::vector<uint8_t>(bytes));
