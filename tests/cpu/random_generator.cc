@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "lib/cpu/soft/decode.h"
+#include "lib/cpu/soft/model.h"
 #include "tests/cpu/random_layout.h"
 #include "tests/cpu/random_program.h"
 
@@ -36,7 +37,7 @@ bool Repeats(const Decoded& d) {
 // the rest of these give another value each time, leave the machine, or show the
 // host's own pointers (of the x87 unit).
 bool Admit(const Decoded& d) {
-  if (!soft::IsaOffered({&d.insn, d.operands})) return false;
+  if (!soft::IsaOffered({&d.insn, d.operands}, soft::CpuModel::kMax)) return false;
   if (Has(d, ZYDIS_ATTRIB_IS_PRIVILEGED)) return false;
   if (d.insn.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE) return false;
   switch (d.insn.meta.isa_ext) {

@@ -17,6 +17,7 @@
 #include "lib/base/status_macros.h"
 #include "lib/cpu/backend.h"
 #include "lib/cpu/soft/code_cache.h"
+#include "lib/cpu/soft/cpuid.h"
 #include "lib/cpu/soft/vcpu.h"
 #include "lib/cpu/soft/vm.h"
 #include "lib/mem/guest_memory.h"
@@ -230,7 +231,7 @@ class Machine final : public RandomMachine {
               soft::kCr0Am | soft::kCr0Pg;
       r.cr3 = kCr3[0];
       r.cr4 = soft::kCr4Pae | soft::kCr4Pge | soft::kCr4Osfxsr | soft::kCr4Osxmmexcpt |
-              soft::kCr4Fsgsbase;
+              soft::kCr4Fsgsbase | soft::kCr4Osxsave;
       r.efer = soft::kEferSce | soft::kEferLme | soft::kEferLma | soft::kEferNxe;
       r.segment[kCs] = MakeSegment(user ? 0x33 : 0x10, 11, true, user);
       r.segment[kSs] = MakeSegment(user ? 0x2B : 0x18, 3, false, user);
@@ -252,6 +253,7 @@ class Machine final : public RandomMachine {
       r.idt = {kKernelAt + kIdt, 0xFFF};
       RETURN_IF_ERROR(vcpu_->SetSystemRegs(r));
       soft::CpuState& s = vcpu_->s;
+      s.xcr0 = soft::SupportedXcr0(vm_.model());
       s.star = uint64_t{0x20} << 48 | uint64_t{0x10} << 32;
       s.lstar = KernelAddress(atoll_random_syscall);
       s.sfmask = 0x47700;
@@ -276,6 +278,7 @@ class Machine final : public RandomMachine {
     s.rip = assembled.at[program.entry];
     soft::SetRflags(s, program.start.rflags | 0x202);
     std::memcpy(s.fpu.image, program.start.fx, 512);
+    std::memcpy(s.fpu.ymm_high, program.start.ymm_high, sizeof s.fpu.ymm_high);
     const uint32_t mask = 0xFFFF;
     std::memcpy(s.fpu.image + soft::FpuState::kMxcsrMask, &mask, 4);
     ModeChanged(*vcpu_);
@@ -510,6 +513,7 @@ class Machine final : public RandomMachine {
     e.at.rflags = Get64(frame + 16);
     e.at.gpr[kRsp] = Get64(frame + 24);
     std::memcpy(e.at.fx, s.fpu.image, 512);
+    std::memcpy(e.at.ymm_high, s.fpu.ymm_high, sizeof e.at.ymm_high);
     e.memory = Checksum();
     result->events.push_back(e);
 
@@ -582,6 +586,12 @@ std::string EventDifference(const Event& expected, const Event& got) {
   field("mxcsr", 24, 4);
   for (unsigned i = 0; i < 8; ++i) field(absl::StrCat("st", i), 32 + 16 * i, 10);
   for (unsigned i = 0; i < 16; ++i) field(absl::StrCat("xmm", i), 160 + 16 * i, 16);
+  for (unsigned i = 0; i < 16; ++i) {
+    const uint8_t *want = expected.at.ymm_high[i], *have = got.at.ymm_high[i];
+    if (std::memcmp(want, have, 16) != 0)
+      absl::StrAppendFormat(&out, "  ymm%d's upper half: %s, not %s\n", i, Bytes(have, 16),
+                            Bytes(want, 16));
+  }
   if (expected.memory != got.memory) out += "  memory\n";
   return out;
 }
