@@ -20,6 +20,7 @@ from console import PROMPT, Console
 
 RUN, IMG, QEMU_IMG, VMLINUZ, INITRD = (os.path.abspath(p) for p in sys.argv[1:6])
 ROOT = os.path.join(os.path.dirname(INITRD), "root.raw")
+VECTOR_C = os.path.join(os.path.dirname(os.path.abspath(__file__)), "vector.c")
 
 
 class Boot(unittest.TestCase):
@@ -67,6 +68,38 @@ class Boot(unittest.TestCase):
         self.assertEqual(c.command("md5sum /blob").split()[0], digest)
         c.type("poweroff")
         self.assertEqual(c.wait(), 0)
+
+    def test_vector_instructions(self):
+        v3 = {"avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm"}
+        with open("/proc/cpuinfo") as f:
+            host = set(next(l for l in f if l.startswith("flags")).split())
+        # A program and its sums. Its compiler needs no such host, but running it does.
+        self.assertTrue(v3 <= host, "the host has no x86-64-v3 to compare with")
+        subprocess.run(["gcc", "-static", "-O3", "-march=haswell", "-o", "vector", VECTOR_C],
+                       check=True)
+        expected = subprocess.run(["./vector"], stdout=subprocess.PIPE, check=True).stdout.decode()
+        size = os.path.getsize("vector")
+        os.truncate("vector", (size + 511) // 512 * 512)
+        c = Console(RUN, self.args("-smp", "2", "-drive", "if=virtio,file=vector,format=raw"))
+        c.expect(PROMPT)
+        flags = set(c.command("grep -m 1 ^flags /proc/cpuinfo").split())
+        self.assertEqual(flags & v3, v3 & host)
+        self.assertTrue({"xsave", "xsaveopt", "xsavec", "movbe"} <= flags)
+        self.assertFalse(flags & {"xsaves", "pku", "avx512f", "amx_tile", "rtm", "user_shstk"})
+        c.command("cat /dev/vdb > /vector; busybox chmod 755 /vector")
+        # Three on two processors: each is switched out now and then.
+        out = c.command("/vector > /1 & /vector > /2 & /vector; wait; cat /1 /2")
+        self.assertEqual([l for l in out.splitlines() if "fma" in l], [expected.strip()] * 3, out)
+        c.type("poweroff")
+        self.assertEqual(c.wait(), 0, c.text[-2000:])
+
+        c = Console(RUN, self.args("-cpu", "base"))
+        c.expect(PROMPT)
+        flags = set(c.command("grep -m 1 ^flags /proc/cpuinfo").split())
+        self.assertFalse(flags & {"xsave", "avx", "avx2", "bmi1", "bmi2", "fma", "f16c"})
+        self.assertIn("sse4_2", flags)
+        c.type("poweroff")
+        self.assertEqual(c.wait(), 0, c.text[-2000:])
 
     def test_two_cpus(self):
         c = Console(RUN, self.args("-smp", "2"))
