@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "lib/cpu/soft/decode.h"
+#include "lib/cpu/soft/translate.h"
 #include "lib/cpu/soft/vcpu.h"
 #include "lib/cpu/soft/vm.h"
 #include "lib/mem/address.h"
@@ -42,6 +43,7 @@ CodeCache::CodeCache(SoftVcpu& vcpu)
 CodeCache::~CodeCache() { munmap(arena_, kArenaBytes); }
 
 void CodeCache::Clear() {
+  if (vcpu_.translator != nullptr) vcpu_.translator->Clear();
   used_ = 0;
   ++clears_;
   buckets_.assign(buckets_.size(), nullptr);

@@ -29,6 +29,7 @@
 namespace atl::cpu::soft {
 
 struct Block;
+struct Native;
 
 struct Chain {
   Block* to = nullptr;
@@ -51,6 +52,8 @@ struct alignas(64) Block {
   const uint8_t* second_page = nullptr;
   Block* next_in_bucket = nullptr;
   Chain taken, fallthrough;
+  Native* native = nullptr;  // translations, one for each linear address and privilege
+  uint32_t heat = 0;         // executions by the interpreter, for the translator
 
   Insn* insns() { return reinterpret_cast<Insn*>(this + 1); }
 };

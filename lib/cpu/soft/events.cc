@@ -6,6 +6,7 @@
 #include "absl/strings/str_format.h"
 #include "lib/cpu/soft/access.h"
 #include "lib/cpu/soft/code_cache.h"
+#include "lib/cpu/soft/translate.h"
 #include "lib/cpu/soft/vcpu.h"
 #include "lib/cpu/soft/vm.h"
 
@@ -24,6 +25,9 @@ uint64_t LinearRip(const SoftVcpu& c) {
 bool FitsCodeSegment(const SoftVcpu& c, unsigned bytes) {
   return c.in_64bit() || c.s.rip + bytes - 1 <= c.s.seg[kCs].limit;
 }
+
+// Only flat 64-bit code in RAM is.
+bool Translatable(const Block& b) { return b.code_size == CodeSize::k64 && !b.always_check; }
 
 }  // namespace
 
@@ -78,12 +82,15 @@ void SoftVcpu::TakeInit() {
 }
 
 SoftVcpu::Next SoftVcpu::LookAtEvents() {
+  // Whoever asks from now on stops translated code again.
+  area().go_on.store(1, std::memory_order_seq_cst);
   if (mmu.flush_requested()) mmu.TakeFlushRequest();
   const uint32_t posted = requests.load(std::memory_order_acquire);
   // Cleared before what they stand for is looked at: nothing is missed.
-  if (constexpr uint32_t kOnce = kFlushRequest | kInternalRequest; posted & kOnce) {
+  if (constexpr uint32_t kOnce = kFlushRequest | kInternalRequest | kCodeRequest; posted & kOnce) {
     requests.fetch_and(~kOnce, std::memory_order_acq_rel);
     if (mmu.flush_requested()) mmu.TakeFlushRequest();
+    if (translator != nullptr) translator->TakeWrittenPages();
   }
   if (posted & kInitRequest) {
     requests.fetch_and(~uint32_t{kInitRequest}, std::memory_order_acq_rel);
@@ -140,6 +147,47 @@ SoftVcpu::Next SoftVcpu::LookAtEvents() {
   return slow ? Next::kSingle : Next::kRun;
 }
 
+// Runs translated code from `n` until it ends (null: what RunBlocks() returns is
+// in `go`), or comes to a block that has no translation yet.
+Block* SoftVcpu::RunNative(Native* n, bool* go) {
+  block_version_at = nullptr;
+  for (;;) {
+    const Translator::Outcome outcome = translator->Run(*n);
+    switch (outcome.left) {
+      case Translator::Left::kPoll:
+        return nullptr;
+      case Translator::Left::kStep:
+        if (outcome.step == Step::kFault) {
+          *go = Deliver();
+          return nullptr;
+        }
+        if (outcome.step == Step::kExit) *go = false;
+        if (outcome.step != Step::kBranch) return nullptr;
+        break;
+      default:
+        break;
+    }
+    if (Posted()) return nullptr;
+    Block* b = nullptr;
+    switch (code->Find(&b)) {
+      case CodeCache::Result::kBlock:
+        break;
+      case CodeCache::Result::kFault:
+        *go = Deliver();
+        return nullptr;
+      case CodeCache::Result::kNotMemory:
+        *go = CannotFetch();
+        return nullptr;
+      case CodeCache::Result::kKicked:
+        return nullptr;
+    }
+    if (!Translatable(*b)) return b;
+    n = translator->Get(*b, s.rip);
+    if (n == nullptr) return b;
+    translator->Link(outcome, *n);
+  }
+}
+
 // Runs blocks until an event is to be looked at.
 bool SoftVcpu::RunBlocks() {
   Block* b = nullptr;
@@ -155,6 +203,13 @@ bool SoftVcpu::RunBlocks() {
         return true;
     }
     for (;;) {  // blocks, while chains lead from one to the next
+      if (translator != nullptr && Translatable(*b)) {
+        if (Native* n = translator->Get(*b, s.rip)) {
+          bool go = true;
+          b = RunNative(n, &go);
+          if (b == nullptr) return go;
+        }
+      }
       if (b->code_size != CodeSize::k64 && !FitsCodeSegment(*this, b->bytes)) return RunSingle();
       block_version_at = b->version_at;
       block_version = b->version;

@@ -76,6 +76,9 @@ void Mmu::ModeChanged() {
 void Mmu::AcChanged() {
   const bool open = (vcpu_.s.cr4 & kCr4Smap) != 0 && (vcpu_.s.rflags_rest & kAc) != 0;
   data_table_ = open ? kOpenKernelTable : kKernelTable;
+  TranslateArea& area = vcpu_.area();
+  area.kernel_tlb = reinterpret_cast<uint64_t>(tlb_[data_table_]);
+  area.open_kernel = open;
 }
 
 bool Mmu::LoadPdptes(uint64_t cr3) {
@@ -167,6 +170,10 @@ void Mmu::Fill(unsigned table, uint64_t page, const PageWalk& walk, const Target
     write = read && (walk.writable || !paging_.write_protect);
     execute = walk.executable && !(paging_.smep && walk.user);
   }
+  // Translated code remembers no user pages that are open to the kernel for a while.
+  if (!walk.global && (read || execute) &&
+      (table == kKernelTable || (table == kOpenKernelTable && page >> 63 != 0)))
+    vcpu_.area().kernel_local = 1;
   TlbEntry& e = tlb_[table][slot];
   if (e.write_tag != kNoTag) Unlink(table, slot);
   e.read_tag = read ? page : kNoTag;
@@ -209,6 +216,7 @@ uint16_t Mmu::CurrentPcid() const {
 
 // Takes what is not global out of the tables.
 void Mmu::DropLocal() {
+  vcpu_.area().ForgetLocal();
   for (unsigned t = 0; t < kTables; ++t) FlushTable(t, false);
   if (upper_local_code_) Renew(upper_code_);
   upper_local_code_ = false;
@@ -230,6 +238,7 @@ void Mmu::ForgetSpaces() {
 }
 
 void Mmu::FlushAll() {
+  vcpu_.area().ForgetAll();
   map_.Forget();
   walk_cache_.Forget();
   for (unsigned t = 0; t < kTables; ++t) FlushTable(t, true);
@@ -272,6 +281,7 @@ void Mmu::SwitchTo(bool keep) {
 }
 
 void Mmu::DropPage(uint64_t page) {
+  vcpu_.area().ForgetPage(page, false);
   const unsigned slot = (page >> kPageShift) & (kTlbSize - 1);
   for (unsigned t = 0; t < kTables; ++t) {
     const TlbEntry& e = tlb_[t][slot];
@@ -289,6 +299,7 @@ void Mmu::FlushPage(uint64_t linear) {
     Filled& filled = filled_[t];
     const bool huge = filled.huge.Has(page >> 30);
     if (!huge && !filled.large.Has(page >> kRegionShift)) continue;
+    vcpu_.area().ForgetPage(page, true);
     constexpr unsigned kRegionPages = 1 << (kRegionShift - kPageShift);
     const unsigned first =
         huge ? 0 : (page >> kPageShift) & ~uint64_t{kRegionPages - 1} & (kTlbSize - 1);
@@ -327,6 +338,7 @@ void Mmu::DropWriteTags(uint64_t ram_page) {
       at = &next_writer_[*at];
     }
   }
+  vcpu_.area().ForgetHostPage(host);
 }
 
 uint64_t Mmu::RequestWriteDrop(uint64_t ram_page) {

@@ -153,6 +153,10 @@ class Mmu {
   // accesses that hit one set CpuState::pending_debug.
   void BreakpointsChanged();
 
+  // The user's table of fast entries, for translated code; the kernel's present
+  // one is in the TranslateArea.
+  const TlbEntry* user_table() const { return tlb_[kUserTable]; }
+
   // For PAE: loads the PDPTEs from `cr3`; false: reserved bits set.
   bool LoadPdptes(uint64_t cr3);
   const Paging& paging() const { return paging_; }

@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lib/cpu/soft/vcpu.h"
 
+#include <sys/mman.h>
+
 #include <chrono>
+#include <new>
+#include <utility>
 
 #include "absl/strings/str_format.h"
 #include "lib/cpu/soft/code_cache.h"
 #include "lib/cpu/soft/msr.h"
+#include "lib/cpu/soft/translate.h"
 #include "lib/cpu/soft/vm.h"
 
 namespace atl::cpu::soft {
@@ -53,11 +58,34 @@ SoftVcpu::SoftVcpu(SoftVm& vm, GuestMemory& memory, const VcpuConfig& config)
       index(config.index),
       count(config.count),
       code(std::make_unique<CodeCache>(*this)) {
+  area().Init();
   Reset();
+  if (vm.translate()) {
+    // Where there is no executable memory, the interpreter does.
+    auto made = Translator::Create(*this, vm.code_bytes());
+    if (made.ok()) translator = *std::move(made);
+  }
   vm.Add(this);
 }
 
 SoftVcpu::~SoftVcpu() { vm.Remove(this); }
+
+namespace {
+constexpr size_t kVcpuBytes = (sizeof(SoftVcpu) + 4095) & ~size_t{4095};
+constexpr size_t kMapBytes = TranslateArea::kStackRoom + kVcpuBytes + sizeof(TranslateArea);
+}  // namespace
+
+void* SoftVcpu::operator new(size_t, std::align_val_t) {
+  // Touched as it fills.
+  void* p = mmap(nullptr, kMapBytes, PROT_READ | PROT_WRITE,
+                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (p == MAP_FAILED) throw std::bad_alloc();
+  return static_cast<uint8_t*>(p) + TranslateArea::kStackRoom;
+}
+
+void SoftVcpu::operator delete(void* p, std::align_val_t) {
+  munmap(static_cast<uint8_t*>(p) - TranslateArea::kStackRoom, kMapBytes);
+}
 
 void SoftVcpu::Reset() {
   ResetState(*this, false);
@@ -113,7 +141,7 @@ void ResetState(SoftVcpu& c, bool init) {
 // ---- Signals ----
 
 void SoftVcpu::Post(uint32_t request) {
-  requests.fetch_or(request, std::memory_order_seq_cst);
+  Ask(request);
   if (waiting_.load(std::memory_order_seq_cst)) {
     MutexLock lock(&wait_mu_);
     wait_cv_.NotifyAll();

@@ -13,6 +13,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <new>
 
 #include "lib/base/mutex.h"
 #include "lib/cpu/backend.h"
@@ -20,11 +21,15 @@
 #include "lib/cpu/soft/insn.h"
 #include "lib/cpu/soft/mmu.h"
 #include "lib/cpu/soft/state.h"
+#include "lib/cpu/soft/translate_area.h"
 
 namespace atl::cpu::soft {
 
 class SoftVm;
 class CodeCache;
+class Translator;
+struct Block;
+struct Native;
 
 // Bits of SoftVcpu::requests.
 enum Request : uint32_t {
@@ -37,12 +42,18 @@ enum Request : uint32_t {
   // What the instruction stream itself wants looked at before the next one:
   // the shadow has passed, TF is set, a debug exception is pending.
   kInternalRequest = 1 << 6,
+  kCodeRequest = 1 << 7,  // Translator::TakeWrittenPages()
 };
 
 class SoftVcpu final : public Vcpu {
  public:
   SoftVcpu(SoftVm& vm, GuestMemory& memory, const VcpuConfig& config);
   ~SoftVcpu() override;
+
+  // With room for a little stack in front and the TranslateArea behind.
+  static void* operator new(size_t size, std::align_val_t alignment);
+  static void operator delete(void* p, std::align_val_t alignment);
+  TranslateArea& area();
 
   // Vcpu.
   absl::StatusOr<Exit> Run() override;
@@ -77,6 +88,13 @@ class SoftVcpu final : public Vcpu {
     event_mask_ = ~uint32_t{0};
     return (requests.load(std::memory_order_relaxed) & kInterruptRequest) != 0;
   }
+  // Sets requests, from any thread; translated code sees it soon.
+  void Ask(uint32_t request) {
+    requests.fetch_or(request, std::memory_order_seq_cst);
+    area().go_on.store(0, std::memory_order_seq_cst);
+  }
+  // Requests that end a run of blocks now.
+  uint32_t Posted() const { return requests.load(std::memory_order_relaxed) & event_mask_; }
 
   bool user() const { return s.cpl == 3; }
   Rights rights() const { return s.cpl == 3 ? Rights::kUser : Rights::kSupervisor; }
@@ -92,6 +110,7 @@ class SoftVcpu final : public Vcpu {
   const unsigned index;
   const unsigned count;
   std::unique_ptr<CodeCache> code;
+  std::unique_ptr<Translator> translator;  // null: interpret only
   // The page version that the running block was decoded at, and where the
   // present one stands: a store that changes it ends the block (kLeave).
   const std::atomic<uint32_t>* block_version_at = nullptr;
@@ -123,6 +142,8 @@ class SoftVcpu final : public Vcpu {
   Next LookAtEvents();
   bool Deliver();  // `fault`
   bool RunBlocks();
+  // Runs translated code from `n`. The block to interpret next, or null: see `go`.
+  Block* RunNative(Native* n, bool* go);
   bool RunSingle();
   bool CheckCodeBreakpoints();
   void TakeInit();
@@ -137,6 +158,11 @@ class SoftVcpu final : public Vcpu {
   Mutex wait_mu_;
   CondVar wait_cv_;
 };
+
+inline TranslateArea& SoftVcpu::area() {
+  constexpr size_t kBehind = (sizeof(SoftVcpu) + 4095) & ~size_t{4095};
+  return *reinterpret_cast<TranslateArea*>(reinterpret_cast<uint8_t*>(this) + kBehind);
+}
 
 // ---- sys_*.cc: exceptions, interrupts, far transfers ----
 

@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "lib/cpu/soft/mmu.h"
+#include "lib/cpu/soft/translate.h"
 #include "lib/cpu/soft/vcpu.h"
 
 namespace atl::cpu::soft {
@@ -57,7 +58,7 @@ void SoftVm::OnSlotsChanged() {
   MutexLock lock(&vcpus_mu_);
   for (SoftVcpu* v : vcpus_) {
     v->mmu.RequestFlush();
-    v->requests.fetch_or(kFlushRequest, std::memory_order_acq_rel);
+    v->Ask(kFlushRequest);
   }
 }
 
@@ -76,12 +77,24 @@ void SoftVm::CodeWritten(uint64_t ram_page, unsigned first, unsigned size) {
   std::atomic_thread_fence(std::memory_order_seq_cst);
   if ((p.granules.load(std::memory_order_relaxed) & GranuleBits(first, size)) != 0) {
     p.version.fetch_add(1, std::memory_order_acq_rel);
+    TellTranslators(ram_page);
   }
   // Other vCPUs may be counting too: an estimate is enough.
   const unsigned stores = p.stores.load(std::memory_order_relaxed) + 1 + size / 64;
   p.stores.store(static_cast<uint16_t>(std::min(stores, 0xFFFFu)), std::memory_order_relaxed);
   if (size >= kWholesale || stores >= kStoresOfData << p.turns.load(std::memory_order_relaxed)) {
     TurnToData(ram_page);
+  }
+}
+
+// Before anybody can go on as if the bytes had been others all along.
+void SoftVm::TellTranslators(uint64_t ram_page) {
+  if (!translate_) return;
+  MutexLock lock(&vcpus_mu_);
+  for (SoftVcpu* v : vcpus_) {
+    if (v->translator == nullptr) continue;
+    v->translator->NoteCodeWritten(ram_page);
+    v->Ask(kCodeRequest);
   }
 }
 
@@ -93,6 +106,7 @@ void SoftVm::TurnToData(uint64_t ram_page) {
     // In this order: who reads the new version sees that nobody watches.
     p.watched.store(false, std::memory_order_release);
     p.version.fetch_add(1, std::memory_order_acq_rel);
+    TellTranslators(ram_page);
     p.granules.store(0, std::memory_order_relaxed);
     p.stores.store(0, std::memory_order_relaxed);
     const uint8_t turns = p.turns.load(std::memory_order_relaxed);
@@ -145,7 +159,7 @@ bool SoftVm::Watch(uint64_t ram_page, SoftVcpu& self) {
     for (SoftVcpu* v : others) {
       if (v == &self) continue;
       const uint64_t ticket = v->mmu.RequestWriteDrop(ram_page);
-      v->requests.fetch_or(kFlushRequest, std::memory_order_seq_cst);
+      v->Ask(kFlushRequest);
       // Whoever enters Run() after this looked sees the request before it stores.
       while (done && !v->mmu.WriteDropDone(ticket) && v->in_run.load(std::memory_order_seq_cst)) {
         done = serve();

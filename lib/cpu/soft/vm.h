@@ -72,6 +72,14 @@ class SoftVm final : public Vm, public SlotListener, public WriteWatcher {
   // page crossing) against each other.
   Mutex& split_lock() { return split_lock_; }
 
+  // Whether vCPUs made from now on translate, and how much host code each keeps.
+  bool translate() const { return translate_; }
+  size_t code_bytes() const { return code_bytes_; }
+  void SetTranslate(bool on, size_t code_bytes) {
+    translate_ = on;
+    code_bytes_ = code_bytes;
+  }
+
   // Vcpus register themselves for the calls above.
   void Add(SoftVcpu* vcpu);
   void Remove(SoftVcpu* vcpu);
@@ -88,9 +96,12 @@ class SoftVm final : public Vm, public SlotListener, public WriteWatcher {
 
   bool Watch(uint64_t ram_page, SoftVcpu& self);
   void TurnToData(uint64_t ram_page);
+  void TellTranslators(uint64_t ram_page);
 
   GuestMemory& memory_;
   const CpuModel model_;
+  bool translate_ = true;
+  size_t code_bytes_ = size_t{24} << 20;
   std::atomic<uint64_t> a20_mask_{~uint64_t{0}};
   const uint64_t page_count_;
   PageCode* pages_;  // zero pages of the host until used

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lib/cpu/soft/translate_area.h"
+
+#include <sys/random.h>
+
+#include <algorithm>
+#include <cstring>
+
+namespace atl::cpu::soft {
+
+void TranslateArea::Init() {
+  go_on.store(1, std::memory_order_relaxed);
+  // Bits 62 and 47 differ: not canonical. The two pages differ in bit 46.
+  uint64_t random = 0;
+  if (getrandom(&random, sizeof random, 0) != sizeof random) random = 0x5C19E2D4B7A35C19;
+  const uint64_t page = (random & ~uint64_t{0xFFF} & ~(uint64_t{3} << 46)) | uint64_t{1} << 62;
+  const uint64_t host = reinterpret_cast<uint64_t>(nothing);
+  empty = {page & ~(uint64_t{1} << 63), 0};
+  empty.addend = host - empty.tag;
+  stale = {empty.tag | uint64_t{1} << 46, 0};
+  stale.addend = host - stale.tag;
+  ForgetKeys(0);
+  ForgetKeys(1);
+}
+
+void TranslateArea::ForgetKeys(unsigned table) {
+  std::fill(std::begin(exec_key[table]), std::end(exec_key[table]), kNoKey);
+}
+
+void TranslateArea::ForgetSites(unsigned table) {
+  if (filled_count[table] == 0) return;
+  for (unsigned i = 0; i < filled_count[table]; ++i) slots[filled[table][i]] = empty;
+  filled_count[table] = 0;
+  std::memset(seen[table], 0, sizeof seen[table]);
+}
+
+void TranslateArea::ForgetAll() {
+  for (unsigned t = 0; t < 2; ++t) {
+    ForgetSites(t);
+    ForgetKeys(t);
+  }
+  kernel_local = 0;
+}
+
+void TranslateArea::ForgetLocal() {
+  ForgetSites(1);
+  ForgetKeys(1);
+  if (kernel_local == 0) return;
+  ForgetSites(0);
+  ForgetKeys(0);
+  kernel_local = 0;
+}
+
+void TranslateArea::ForgetPage(uint64_t page, bool large) {
+  for (unsigned t = 0; t < 2; ++t) {
+    if (large) {
+      ForgetSites(t);
+      ForgetKeys(t);
+      continue;
+    }
+    uint64_t& key = exec_key[t][ExecSlot(page)];
+    if (key != kNoKey && key >> 28 == ExecKey(page, 0) >> 28) key = kNoKey;
+    if (seen[t][SeenSlot(page)] == 0) continue;
+    for (unsigned i = 0; i < filled_count[t]; ++i) {
+      SiteSlot& s = slots[filled[t][i]];
+      if (s.tag == page) s = stale;
+    }
+  }
+}
+
+void TranslateArea::ForgetHostPage(uint64_t host) {
+  for (unsigned t = 0; t < 2; ++t) {
+    for (unsigned i = 0; i < filled_count[t]; ++i) {
+      SiteSlot& s = slots[filled[t][i]];
+      if (s.tag + s.addend == host) s = stale;
+    }
+  }
+}
+
+}  // namespace atl::cpu::soft

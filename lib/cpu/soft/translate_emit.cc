@@ -1,0 +1,782 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lib/cpu/soft/translate_emit.h"
+
+#include <Zydis/Mnemonic.h>
+
+#include <limits>
+
+#include "lib/cpu/soft/vcpu.h"
+
+namespace atl::cpu::soft {
+namespace {
+
+using Xbyak::Reg32;
+using Xbyak::Reg64;
+
+const Xbyak::Reg64 rsp_(4), rcx_(kScratch0), r14_(kScratch1), rax_(0);
+const Xbyak::AddressFrame ptr_(0), qword_(64), dword_(32), word_(16), byte_(8);
+
+bool Fits32(uint64_t v) { return static_cast<int64_t>(v) == static_cast<int32_t>(v); }
+
+// ADD's, INC's ... operand size in 64-bit mode.
+unsigned WideSize(const Parsed& p) { return p.wide() ? 8 : p.size16 ? 2 : 4; }
+
+Xbyak::RegExp Expression(const HostMem& m) {
+  Xbyak::RegExp e(static_cast<size_t>(static_cast<int64_t>(m.disp)));
+  if (m.base >= 0) e = e + Reg64(m.base);
+  if (m.index >= 0) e = e + Xbyak::RegExp(Reg64(m.index), static_cast<int>(m.scale));
+  return e;
+}
+
+}  // namespace
+
+BlockEmitter::BlockEmitter(Translator& translator, SoftVcpu& vcpu, Native& native)
+    : t_(translator),
+      c_(vcpu),
+      a_(*translator.code_),
+      n_(native),
+      b_(*native.block),
+      insns_(native.block->insns()),
+      count_(native.block->count) {}
+
+// The displacement from RSP of something in the vCPU or behind it.
+#define OFF(field) \
+  static_cast<int32_t>(reinterpret_cast<const char*>(&(field)) - reinterpret_cast<const char*>(&c_))
+
+HostMem BlockEmitter::Home(int guest) const { return {kRegStack, -1, 1, OFF(c_.s.gpr[guest])}; }
+
+int BlockEmitter::Use(int guest, int scratch) {
+  if (kHostOf[guest] != kHomed) return kHostOf[guest];
+  a_.mov(Reg64(scratch), qword_[rsp_ + Home(guest).disp]);
+  return scratch;
+}
+
+void BlockEmitter::StoreHome(int guest, int host) {
+  a_.mov(qword_[rsp_ + Home(guest).disp], Reg64(host));
+}
+
+uint32_t BlockEmitter::Point(unsigned i) {
+  const uint32_t point = static_cast<uint32_t>(t_.points_.size());
+  t_.points_.push_back({&insns_[i], Rip(i)});
+  t_.area_.slots[point] = t_.area_.empty;
+  return point;
+}
+
+// ---- Flags ----
+
+void BlockEmitter::Save() {
+  a_.mov(rcx_, rax_);
+  a_.seto(Xbyak::Reg8(0));
+  a_.lahf();
+  a_.mov(word_[rsp_ + OFF(c_.s.flags_of)], Xbyak::Reg16(0));
+  a_.mov(rax_, rcx_);
+}
+
+void BlockEmitter::Restore() {
+  a_.mov(rcx_, rax_);
+  a_.movzx(Reg32(0), word_[rsp_ + OFF(c_.s.flags_of)]);
+  a_.add(Xbyak::Reg8(0), 0x7F);
+  a_.sahf();
+  a_.mov(rax_, rcx_);
+}
+
+void BlockEmitter::Clobber(unsigned i) {
+  if (flags_ == Flags::kHost) {
+    if (live_[i] != 0) {
+      Save();
+      flags_ = Flags::kSaved;
+      again_ = a_.Here();
+    } else {
+      flags_ = Flags::kDead;
+    }
+  } else if (flags_ == Flags::kBoth) {
+    flags_ = Flags::kSaved;
+  }
+}
+
+// Uses kScratch0.
+void BlockEmitter::NeedHost() {
+  if (flags_ != Flags::kSaved) return;
+  Restore();
+  flags_ = Flags::kBoth;
+}
+
+void BlockEmitter::FlagsForExit() {
+  if (live_[count_] != 0) NeedHost();
+}
+
+void BlockEmitter::FlagsForIndirect() {
+  if (flags_ == Flags::kHost && live_[count_] != 0) {
+    Save();
+    flags_ = Flags::kBoth;
+  }
+}
+
+void BlockEmitter::Liveness() {
+  live_.assign(count_ + 1, kAllFlags);
+  for (unsigned i = count_; i-- > 0;) {
+    const OpInfo& o = info_[i];
+    uint16_t reads = o.reads;
+    if (o.form == Form::kInterpret || (t_.precise() && insns_[i].has_mem)) reads = kAllFlags;
+    if (t_.precise() && o.form >= Form::kDivide) reads = kAllFlags;
+    live_[i] = static_cast<uint16_t>((live_[i + 1] & ~o.writes) | reads);
+  }
+}
+
+// ---- Memory ----
+
+void BlockEmitter::Check(unsigned i, const HostMem& address, unsigned size, unsigned align,
+                         bool write, bool address_known) {
+  const uint32_t point = Point(i);
+  TranslateArea& area = t_.area_;
+  area.last[point] = static_cast<uint8_t>(size - 1);
+  area.misaligned[point] = static_cast<uint8_t>(align - 1);
+  if (address.index < 0 && address.disp == 0) {
+    a_.mov(rcx_, Reg64(address.base));
+  } else {
+    a_.lea(rcx_, ptr_[Expression(address)]);
+  }
+  a_.xor_(rcx_, qword_[rsp_ + OFF(area.slots[point].tag)]);
+  a_.cmp(rcx_, 4096 - size);
+  Stub s = {};
+  s.from[0] = a_.Jcc(7);  // above
+  if (align > 1) {
+    a_.test(Xbyak::Reg8(kScratch0), align - 1);
+    s.from[1] = a_.Jcc(5);
+  }
+  s.again = again_;
+  s.address = address;
+  s.address_known = address_known;
+  s.write = write;
+  s.point = point;
+  stubs_.push_back(s);
+}
+
+HostMem BlockEmitter::Operand(unsigned i, unsigned size, bool write, unsigned align, bool whole) {
+  const Insn& in = insns_[i];
+  TranslateArea& area = t_.area_;
+  const bool segment = in.seg >= kFs, narrow = in.address_size == 4;
+  const bool rip = in.base == kRipReg;
+  const bool constant = (rip || in.base == kNoReg) && in.index == kNoReg;
+  const uint64_t where = (rip ? Rip(i) : 0) + static_cast<uint64_t>(in.disp);
+  Clobber(i);
+  if (constant && !segment && !narrow) {
+    const uint32_t point = Point(i);
+    area.last[point] = static_cast<uint8_t>(size - 1);
+    const uint64_t page = where & ~uint64_t{0xFFF};
+    if (Fits32(page)) {
+      a_.cmp(qword_[rsp_ + OFF(area.slots[point].tag)], static_cast<uint32_t>(page));
+    } else {
+      a_.mov(rcx_, page);
+      a_.cmp(qword_[rsp_ + OFF(area.slots[point].tag)], rcx_);
+    }
+    Stub s = {};
+    s.from[0] = a_.Jcc(5);
+    s.again = again_;
+    s.constant = true;
+    s.constant_address = where;
+    s.write = write;
+    s.point = point;
+    stubs_.push_back(s);
+    HostMem m;
+    if (Fits32(where)) {
+      a_.mov(rcx_, qword_[rsp_ + OFF(area.slots[point].addend)]);
+      m = {kScratch0, -1, 1, static_cast<int32_t>(where)};
+      if (whole) {
+        a_.lea(r14_, ptr_[rcx_ + m.disp]);
+        m = {kScratch1, -1, 1, 0};
+      }
+    } else {
+      a_.mov(r14_, where);
+      a_.add(r14_, qword_[rsp_ + OFF(area.slots[point].addend)]);
+      m = {kScratch1, -1, 1, 0};
+    }
+    return m;
+  }
+  const bool near_end = in.disp > std::numeric_limits<int32_t>::max() - 256;
+  const bool simple = !segment && !narrow && !whole && !rip && in.index == kNoReg &&
+                      in.base != kNoReg && kHostOf[in.base] != kHomed && !near_end;
+  if (simple) {
+    const HostMem address = {kHostOf[in.base], -1, 1, static_cast<int32_t>(in.disp)};
+    Check(i, address, size, align, write, false);
+    a_.mov(rcx_, qword_[rsp_ + OFF(area.slots[t_.points_.size() - 1].addend)]);
+    return {address.base, kScratch0, 1, address.disp};
+  }
+  HostMem address;
+  if (constant) {
+    a_.mov(r14_, narrow ? static_cast<uint32_t>(where) : where);
+  } else {
+    if (rip) {
+      a_.mov(r14_, where);  // with no index: constant
+    } else {
+      if (in.base != kNoReg) address.base = Use(in.base, kScratch1);
+      if (in.index != kNoReg) address.index = Use(in.index, kScratch0);
+      address.scale = in.scale;
+      address.disp = static_cast<int32_t>(in.disp);
+      if (narrow) {
+        a_.lea(Reg32(kScratch1), ptr_[Expression(address)]);
+      } else {
+        a_.lea(r14_, ptr_[Expression(address)]);
+      }
+    }
+  }
+  if (segment) a_.add(r14_, qword_[rsp_ + OFF(c_.s.seg[in.seg].base)]);
+  address = {kScratch1, -1, 1, 0};
+  Check(i, address, size, align, write, true);
+  a_.add(r14_, qword_[rsp_ + OFF(area.slots[t_.points_.size() - 1].addend)]);
+  return address;
+}
+
+HostMem BlockEmitter::StackOperand(unsigned i, const HostMem& address, bool write) {
+  Clobber(i);
+  Check(i, address, 8, 1, write, false);
+  a_.mov(rcx_, qword_[rsp_ + OFF(t_.area_.slots[t_.points_.size() - 1].addend)]);
+  return {address.base, kScratch0, 1, address.disp};
+}
+
+void BlockEmitter::FixStubs() {
+  for (size_t k = first_stub_; k < stubs_.size(); ++k) {
+    stubs_[k].go_on = a_.Here();
+    stubs_[k].restore = flags_ == Flags::kHost || flags_ == Flags::kBoth;
+  }
+  first_stub_ = stubs_.size();
+}
+
+void BlockEmitter::FinishStubs() {
+  for (const Stub& s : stubs_) {
+    for (uint8_t* from : s.from) {
+      if (from != nullptr) a_.PatchHere(from);
+    }
+    if (s.handler_only) {
+      a_.push(s.point);
+      a_.CallTo(t_.call_glue_[s.restore]);
+      a_.JmpTo(s.go_on);
+      continue;
+    }
+    if (s.constant) {
+      a_.mov(r14_, s.constant_address);
+    } else if (!s.address_known) {
+      a_.lea(r14_, ptr_[Expression(s.address)]);
+    }
+    a_.push(s.point);
+    a_.CallTo(t_.probe_glue_[n_.user][s.write][s.restore]);
+    a_.JmpTo(s.again);
+    a_.JmpTo(s.go_on);
+  }
+}
+
+// ---- Ways out ----
+
+void BlockEmitter::LinearExit(uint64_t target) { AddExit(a_.Jmp(), target); }
+
+void BlockEmitter::AddExit(uint8_t* patch, uint64_t target) {
+  pending_exits_.push_back(static_cast<uint32_t>(t_.exits_.size()));
+  NativeExit e;
+  e.target = target;
+  e.patch = patch;
+  e.from = &n_;
+  e.backward = target <= Rip(count_ - 1);
+  t_.exits_.push_back(e);
+}
+
+void BlockEmitter::Dispatch() {
+  a_.mov(Reg32(kScratch0), Reg32(kScratch1));
+  a_.and_(Reg32(kScratch0), TranslateArea::kJumpSlots - 1);
+  a_.jmp(qword_[rsp_ + rcx_ * 8 + OFF(t_.area_.jumps[n_.user][0])]);
+}
+
+// ---- Instructions ----
+
+void BlockEmitter::Interpret(unsigned i) {
+  if (flags_ == Flags::kHost) Save();
+  a_.push(Point(i));
+  a_.CallTo(t_.call_glue_[0]);
+  flags_ = Flags::kSaved;
+}
+
+bool BlockEmitter::CanEncode(unsigned i) const {
+  const Insn& in = insns_[i];
+  const Parsed& p = parsed_[i];
+  const OpInfo& o = info_[i];
+  if (in.has_mem) {
+    if (in.mem_size == 0 || in.address_size == 2) return false;
+    const bool rip = in.base == kRipReg;
+    if ((rip || in.base == kNoReg) && in.index == kNoReg && in.seg < kFs && in.address_size == 8) {
+      const uint64_t where = (rip ? Rip(i) : 0) + static_cast<uint64_t>(in.disp);
+      if ((where & 0xFFF) + in.mem_size > 4096 || (where & (o.align - 1)) != 0) return false;
+    }
+    if (rip && in.index != kNoReg) return false;
+  }
+  // AH to BH have no encoding beside a REX prefix.
+  const bool reg_high = o.reg_byte && p.rex == 0 && p.reg() >= 4;
+  const bool rm_high = !in.has_mem && o.rm_byte && p.rex == 0 && p.rm() >= 4;
+  if (!reg_high && !rm_high) return true;
+  if ((reg_high && p.reg() == 5) || (rm_high && p.rm() == 5)) return false;
+  if (o.form == Form::kShiftCl) return true;
+  if (rm_high && o.reg_file == File::kGpr && !reg_high) {
+    const int host = kHostOf[p.reg()];
+    if (host < 0 || host >= 8) return false;
+    if (o.reg_byte && host >= 4) return false;
+  }
+  if (reg_high && !rm_high) {
+    if (in.has_mem) {
+      // What restores flags or reaches far moves the address to R14.
+      if (o.reads != 0 || in.disp != static_cast<int16_t>(in.disp)) return false;
+      const int host = in.base < 16 ? kHostOf[in.base] : -1;
+      return host >= 0 && host < 8 && in.index == kNoReg && in.seg < kFs && in.address_size == 8;
+    }
+    const int host = kHostOf[p.rm()];
+    return host >= 0 && host < 4;
+  }
+  return true;
+}
+
+void BlockEmitter::Modrm(unsigned i) {
+  const Insn& in = insns_[i];
+  const Parsed& p = parsed_[i];
+  const OpInfo& o = info_[i];
+  const bool mem = in.has_mem;
+  const bool reg_gpr = o.reg_file == File::kGpr, rm_gpr = !mem && o.rm_file == File::kGpr;
+  const bool reg_high = reg_gpr && o.reg_byte && p.rex == 0 && p.reg() >= 4;
+  const bool rm_high = rm_gpr && o.rm_byte && p.rex == 0 && p.rm() >= 4;
+  const bool reg_homed = reg_gpr && !reg_high && kHostOf[p.reg()] == kHomed;
+  const bool rm_homed = rm_gpr && !rm_high && kHostOf[p.rm()] == kHomed;
+  const bool needs_rcx = o.form == Form::kShiftCl || o.form == Form::kCompare16;
+  const unsigned reg_size = o.reg_byte ? 1 : WideSize(p);
+  const unsigned rm_size = o.rm_byte ? 1 : o.rm16 ? 2 : WideSize(p);
+  const bool rm_by_scratch = rm_homed && (o.rm & kWrite) && rm_size == 4;
+  if (needs_rcx && rm_by_scratch && reg_homed) return Interpret(i);
+
+  HostRm rm;
+  if (mem) {
+    rm = HostRm::Mem(Operand(i, in.mem_size, o.rm & kWrite, o.align, reg_homed || needs_rcx));
+  }
+  if (o.reads != 0 || (o.writes != 0 && (live_[i + 1] & ~o.writes) != 0)) {
+    if (flags_ == Flags::kSaved) {
+      // Restoring takes kScratch0, which the operand may use.
+      if (mem && (rm.mem.base == kScratch0 || rm.mem.index == kScratch0)) {
+        a_.lea(r14_, ptr_[Expression(rm.mem)]);
+        rm = HostRm::Mem({kScratch1, -1, 1, 0});
+      }
+      NeedHost();
+    }
+  }
+  int reg = p.modrm >> 3 & 7;
+  if (o.reg_file == File::kVector) reg = static_cast<int>(p.reg());
+  if (reg_gpr && !reg_high) {
+    reg = kHostOf[p.reg()];
+    if (reg_homed) {
+      reg = mem && !needs_rcx ? kScratch0 : kScratch1;
+      if ((o.reg & kRead) || reg_size < 4) Use(static_cast<int>(p.reg()), reg);
+    }
+  }
+  if (!mem) {
+    if (rm_high) {
+      rm = HostRm::Reg(p.modrm & 7);
+    } else if (!rm_gpr) {
+      rm = HostRm::Reg(static_cast<int>(p.rm()));
+    } else if (!rm_homed) {
+      rm = HostRm::Reg(kHostOf[p.rm()]);
+    } else if (rm_by_scratch) {
+      rm = HostRm::Reg(needs_rcx ? kScratch1 : kScratch0);
+      if (o.rm & kRead) Use(static_cast<int>(p.rm()), rm.reg);
+    } else {
+      rm = HostRm::Mem(Home(static_cast<int>(p.rm())));
+    }
+  }
+  if (needs_rcx) a_.mov(rcx_, Reg64(kGuestRcx));
+  const bool byte_regs = (reg_gpr && o.reg_byte && !reg_high && reg >= 4) ||
+                         (rm_gpr && o.rm_byte && !rm_high && rm.is_reg() && rm.reg >= 4);
+  const bool lone = c_.count == 1;
+  // XCHG with memory is locked without saying so.
+  if (mem && lone && p.map == 0 && p.opcode == 0x87 && !p.size16 && rm.mem.base != kScratch1) {
+    if (p.wide()) {
+      a_.mov(r14_, qword_[Expression(rm.mem)]);
+      a_.mov(qword_[Expression(rm.mem)], Reg64(reg));
+      a_.mov(Reg64(reg), r14_);
+    } else {
+      a_.mov(Reg32(kScratch1), dword_[Expression(rm.mem)]);
+      a_.mov(dword_[Expression(rm.mem)], Reg32(reg));
+      a_.mov(Reg32(reg), Reg32(kScratch1));
+    }
+  } else {
+    a_.Rewrite(p, in.bytes, reg, rm, byte_regs, p.lock && !lone);
+  }
+  if (reg_homed && (o.reg & kWrite)) StoreHome(static_cast<int>(p.reg()), reg);
+  if (rm_by_scratch) StoreHome(static_cast<int>(p.rm()), rm.reg);
+  if (o.writes != 0) flags_ = Flags::kHost;
+}
+
+// What would be #DE on the host is the handler's to find.
+void BlockEmitter::Divide(unsigned i, bool is_signed) {
+  const Insn& in = insns_[i];
+  const Parsed& p = parsed_[i];
+  const bool wide = p.wide();
+  int divisor;
+  Clobber(i);
+  if (in.has_mem) {
+    const HostMem m = Operand(i, in.mem_size, false, 1, false);
+    if (wide) {
+      a_.mov(r14_, qword_[Expression(m)]);
+    } else {
+      a_.mov(Reg32(kScratch1), dword_[Expression(m)]);
+    }
+    divisor = kScratch1;
+  } else {
+    divisor = Use(static_cast<int>(p.rm()), kScratch1);
+  }
+  auto sized = [wide](int r) {
+    return wide ? Xbyak::Reg(r, Xbyak::Operand::REG, 64) : Xbyak::Reg(r, Xbyak::Operand::REG, 32);
+  };
+  auto slow = [&](unsigned cc) {
+    Stub s = {};
+    s.from[0] = a_.Jcc(cc);
+    s.handler_only = true;
+    s.point = Point(i);
+    stubs_.push_back(s);
+  };
+  if (is_signed) {
+    // Only dividends that fit one register, and neither 0 nor -1.
+    a_.mov(sized(kScratch0), sized(0));
+    a_.sar(sized(kScratch0), wide ? 63 : 31);
+    a_.cmp(sized(kScratch0), sized(2));
+    slow(5);
+    if (wide) {
+      a_.lea(rcx_, ptr_[Reg64(divisor) + 1]);
+    } else {
+      a_.lea(Reg32(kScratch0), ptr_[Reg64(divisor) + 1]);
+    }
+    a_.cmp(sized(kScratch0), 1);
+    slow(6);
+  } else {
+    a_.cmp(sized(2), sized(divisor));
+    slow(3);
+  }
+  Parsed q = p;
+  a_.Rewrite(q, in.bytes, p.modrm >> 3 & 7, HostRm::Reg(divisor), false, false);
+}
+
+void BlockEmitter::Lea(unsigned i) {
+  const Insn& in = insns_[i];
+  const Parsed& p = parsed_[i];
+  const unsigned size = WideSize(p);
+  const int guest = static_cast<int>(p.reg());
+  const bool homed = kHostOf[guest] == kHomed;
+  const int reg = homed ? kScratch1 : kHostOf[guest];
+  const bool narrow = in.address_size == 4;
+  if (size == 2 || in.address_size == 2) return Interpret(i);
+  if (in.base == kRipReg) {
+    uint64_t v = Rip(i) + static_cast<uint64_t>(in.disp);
+    if (narrow || size == 4) v = static_cast<uint32_t>(v);
+    a_.mov(Reg64(reg), v);
+  } else {
+    HostMem m;
+    if (in.base != kNoReg) m.base = Use(in.base, kScratch1);
+    if (in.index != kNoReg) m.index = Use(in.index, kScratch0);
+    m.scale = in.scale;
+    m.disp = static_cast<int32_t>(in.disp);
+    if (size == 4 || narrow) {
+      a_.lea(Reg32(reg), ptr_[Expression(m)]);
+    } else {
+      a_.lea(Reg64(reg), ptr_[Expression(m)]);
+    }
+  }
+  if (homed) StoreHome(guest, reg);
+}
+
+void BlockEmitter::Push(unsigned i) {
+  const Insn& in = insns_[i];
+  const Parsed& p = parsed_[i];
+  const Form form = info_[i].form;
+  int reg = -1;
+  Clobber(i);  // before kScratch1 holds something
+  if (form == Form::kPush) {
+    reg = Use((p.opcode & 7) | (p.rex & 1 ? 8 : 0), kScratch1);
+  } else if (form == Form::kPushRm) {
+    if (in.has_mem) {
+      const HostMem m = Operand(i, 8, false, 1, false);
+      a_.mov(r14_, qword_[Expression(m)]);
+      reg = kScratch1;
+    } else {
+      reg = Use(static_cast<int>(p.rm()), kScratch1);
+    }
+  }
+  const HostMem m = StackOperand(i, {kGuestRsp, -1, 1, -8}, true);
+  if (reg >= 0) {
+    a_.mov(qword_[Expression(m)], Reg64(reg));
+  } else {
+    a_.mov(qword_[Expression(m)], in.imm);
+  }
+  a_.lea(Reg64(kGuestRsp), ptr_[Reg64(kGuestRsp) - 8]);
+}
+
+void BlockEmitter::Pop(unsigned i) {
+  const Parsed& p = parsed_[i];
+  const int guest = (p.opcode & 7) | (p.rex & 1 ? 8 : 0);
+  const HostMem m = StackOperand(i, {kGuestRsp, -1, 1, 0}, false);
+  if (guest == kRsp) {
+    a_.mov(Reg64(kGuestRsp), qword_[Expression(m)]);
+    return;
+  }
+  const bool homed = kHostOf[guest] == kHomed;
+  const int reg = homed ? kScratch1 : kHostOf[guest];
+  a_.mov(Reg64(reg), qword_[Expression(m)]);
+  a_.lea(Reg64(kGuestRsp), ptr_[Reg64(kGuestRsp) + 8]);
+  if (homed) StoreHome(guest, reg);
+}
+
+void BlockEmitter::LeaveFrame(unsigned i) {
+  const HostMem m = StackOperand(i, {kHostOf[kRbp], -1, 1, 0}, false);
+  a_.lea(Reg64(kGuestRsp), ptr_[Reg64(kHostOf[kRbp]) + 8]);
+  a_.mov(Reg64(kHostOf[kRbp]), qword_[Expression(m)]);
+}
+
+void BlockEmitter::PushReturn(unsigned i, bool keep_scratch1) {
+  const uint64_t value = Rip(i) + insns_[i].length;
+  const HostMem m = StackOperand(i, {kGuestRsp, -1, 1, -8}, true);
+  if (Fits32(value)) {
+    a_.mov(qword_[Expression(m)], value);
+  } else {
+    if (keep_scratch1) a_.mov(qword_[rsp_ + OFF(t_.area_.spare[0])], r14_);
+    a_.mov(r14_, value);
+    a_.mov(qword_[Expression(m)], r14_);
+    if (keep_scratch1) a_.mov(r14_, qword_[rsp_ + OFF(t_.area_.spare[0])]);
+  }
+  a_.lea(Reg64(kGuestRsp), ptr_[Reg64(kGuestRsp) - 8]);
+}
+
+void BlockEmitter::Target(unsigned i) {
+  const Parsed& p = parsed_[i];
+  if (insns_[i].has_mem) {
+    const HostMem m = Operand(i, 8, false, 1, false);
+    a_.mov(r14_, qword_[Expression(m)]);
+  } else {
+    const int guest = static_cast<int>(p.rm());
+    if (kHostOf[guest] == kHomed) {
+      Use(guest, kScratch1);
+    } else {
+      a_.mov(r14_, Reg64(kHostOf[guest]));
+    }
+  }
+}
+
+void BlockEmitter::Control(unsigned i) {
+  const Insn& in = insns_[i];
+  const Parsed& p = parsed_[i];
+  const uint64_t next = Rip(i) + in.length, target = next + in.imm;
+  ended_ = true;
+  switch (info_[i].form) {
+    case Form::kJump:
+      FlagsForExit();
+      LinearExit(target);
+      return;
+    case Form::kBranch:
+      NeedHost();
+      AddExit(a_.Jcc(p.opcode & 15), target);
+      LinearExit(next);
+      return;
+    case Form::kCall:
+      PushReturn(i, false);
+      FlagsForExit();
+      FixStubs();
+      LinearExit(target);
+      return;
+    case Form::kCallRm:
+      Clobber(i);
+      Target(i);
+      PushReturn(i, true);
+      break;
+    case Form::kJumpRm:
+      Target(i);
+      break;
+    default: {
+      const HostMem m = StackOperand(i, {kGuestRsp, -1, 1, 0}, false);
+      a_.mov(r14_, qword_[Expression(m)]);
+      a_.lea(Reg64(kGuestRsp),
+             ptr_[Reg64(kGuestRsp) + 8 + (p.opcode == 0xC2 ? static_cast<uint16_t>(in.imm) : 0)]);
+      break;
+    }
+  }
+  FlagsForIndirect();
+  Dispatch();
+  // A handler that did it instead has left.
+  FixStubs();
+}
+
+void BlockEmitter::Instruction(unsigned i) {
+  const Insn& in = insns_[i];
+  const Parsed& p = parsed_[i];
+  const OpInfo& o = info_[i];
+  again_ = a_.Here();
+  if (o.form >= Form::kModrm && o.form != Form::kLea && !CanEncode(i)) return Interpret(i);
+  switch (o.form) {
+    case Form::kInterpret:
+      return Interpret(i);
+    case Form::kNothing:
+      return;
+    case Form::kVerbatim:
+      if (o.reads != 0 || (o.writes != 0 && (live_[i + 1] & ~o.writes) != 0)) NeedHost();
+      for (unsigned k = 0; k < in.length; ++k) a_.db(in.bytes[k]);
+      if (o.writes != 0) flags_ = Flags::kHost;
+      return;
+    case Form::kModrm:
+    case Form::kShiftCl:
+    case Form::kCompare16:
+      Modrm(i);
+      break;
+    case Form::kDivide:
+    case Form::kDivideSigned:
+      Divide(i, o.form == Form::kDivideSigned);
+      break;
+    case Form::kLea:
+      Lea(i);
+      break;
+    case Form::kMoveImm: {
+      const int guest = (p.opcode & 7) | (p.rex & 1 ? 8 : 0);
+      const unsigned size = WideSize(p);
+      if (size == 2) return Interpret(i);
+      const bool homed = kHostOf[guest] == kHomed;
+      const int reg = homed ? kScratch1 : kHostOf[guest];
+      a_.mov(Reg64(reg), size == 4 ? static_cast<uint32_t>(in.imm) : in.imm);
+      if (homed) StoreHome(guest, reg);
+      break;
+    }
+    case Form::kMoveImm8: {
+      const int guest = (p.opcode & 7) | (p.rex & 1 ? 8 : 0);
+      if (p.rex == 0 && guest >= 4) {
+        if (guest == 5) return Interpret(i);
+        for (unsigned k = 0; k < in.length; ++k) a_.db(in.bytes[k]);
+        break;
+      }
+      if (kHostOf[guest] == kHomed) {
+        a_.mov(byte_[rsp_ + Home(guest).disp], static_cast<uint8_t>(in.imm));
+      } else {
+        a_.db(0x40 | (kHostOf[guest] >= 8 ? 1 : 0));
+        a_.db(0xB0 | (kHostOf[guest] & 7));
+        a_.db(static_cast<uint8_t>(in.imm));
+      }
+      break;
+    }
+    case Form::kExchange: {
+      const int guest = (p.opcode & 7) | (p.rex & 1 ? 8 : 0);
+      const unsigned size = WideSize(p);
+      if (size == 2) return Interpret(i);
+      const bool homed = kHostOf[guest] == kHomed;
+      const int reg = Use(guest, kScratch1);
+      if (size == 8) {
+        a_.xchg(rax_, Reg64(reg));
+      } else {
+        a_.xchg(Reg32(0), Reg32(reg));
+      }
+      if (homed) StoreHome(guest, reg);
+      break;
+    }
+    case Form::kSwapBytes: {
+      const int guest = (p.opcode & 7) | (p.rex & 1 ? 8 : 0);
+      const unsigned size = WideSize(p);
+      if (size == 2) return Interpret(i);
+      const int reg = Use(guest, kScratch1);
+      if (size == 8) {
+        a_.bswap(Reg64(reg));
+      } else {
+        a_.bswap(Reg32(reg));
+      }
+      if (kHostOf[guest] == kHomed) StoreHome(guest, reg);
+      break;
+    }
+    case Form::kPush:
+    case Form::kPushImm:
+    case Form::kPushRm:
+      Push(i);
+      break;
+    case Form::kPop:
+      Pop(i);
+      break;
+    case Form::kLeaveFrame:
+      LeaveFrame(i);
+      break;
+    default:
+      Control(i);
+      return;
+  }
+  FixStubs();
+}
+
+// ---- The block ----
+
+void BlockEmitter::Entries() {
+  TranslateArea& area = t_.area_;
+  const uint64_t key = TranslateArea::ExecKey(n_.linear, n_.ram_page);
+  const int32_t key_at = OFF(area.exec_key[n_.user][TranslateArea::ExecSlot(n_.linear)]);
+  const bool live = live_[0] != 0;
+  n_.indirect = a_.Here();
+  if (Fits32(n_.linear)) {
+    a_.cmp(r14_, static_cast<uint32_t>(n_.linear));
+  } else {
+    a_.mov(rcx_, n_.linear);
+    a_.cmp(r14_, rcx_);
+  }
+  HostCode::Patch(a_.Jcc(5), t_.jump_glue_);
+  a_.mov(rcx_, key);
+  a_.cmp(rcx_, qword_[rsp_ + key_at]);
+  HostCode::Patch(a_.Jcc(5), t_.jump_glue_);
+  if (live) Restore();
+  uint8_t* over = a_.Jmp();
+  n_.page = a_.Here();
+  if (live) Save();
+  a_.mov(rcx_, key);
+  a_.cmp(rcx_, qword_[rsp_ + key_at]);
+  map_miss_ = a_.Jcc(5);
+  if (live) Restore();
+  a_.PatchHere(over);
+  n_.poll = a_.Here();
+  if (live) {
+    // JRCXZ spares the flags and reaches 127 bytes.
+    a_.mov(Reg32(kScratch0), dword_[rsp_ + OFF(area.go_on)]);
+    a_.db(0xE3);
+    a_.db(2);  // over the next
+    a_.db(0xEB);
+    a_.db(5);  // over the one after
+    poll_ = a_.Jmp();
+  } else {
+    a_.cmp(dword_[rsp_ + OFF(area.go_on)], 0);
+    poll_ = a_.Jcc(4);
+  }
+  n_.direct = a_.Here();
+  flags_ = live ? Flags::kHost : Flags::kDead;
+}
+
+void BlockEmitter::Emit() {
+  parsed_.resize(count_);
+  info_.resize(count_);
+  uint64_t rip = n_.linear;
+  for (unsigned i = 0; i < count_; ++i) {
+    if (Parse(insns_[i], &parsed_[i])) info_[i] = Classify(insns_[i], parsed_[i]);
+    rips_.push_back(rip);
+    rip += insns_[i].length;
+  }
+  Liveness();
+  a_.align(16);
+  Entries();
+  for (unsigned i = 0; i < count_ && !ended_; ++i) Instruction(i);
+  if (!ended_) {
+    FlagsForExit();
+    LinearExit(rip);
+  }
+  FinishStubs();
+  a_.PatchHere(poll_);
+  a_.push(static_cast<uint32_t>(t_.natives_.size() - 1));
+  a_.JmpTo(t_.poll_glue_);
+  a_.PatchHere(map_miss_);
+  a_.push(static_cast<uint32_t>(t_.natives_.size() - 1));
+  a_.JmpTo(t_.map_glue_);
+  for (uint32_t k : pending_exits_) {
+    NativeExit& e = t_.exits_[k];
+    e.stub = a_.Here();
+    HostCode::Patch(e.patch, e.stub);
+    a_.push(k);
+    a_.JmpTo(t_.exit_glue_);
+  }
+}
+
+}  // namespace atl::cpu::soft
