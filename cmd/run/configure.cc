@@ -226,6 +226,9 @@ absl::StatusOr<Invocation> Configure(const Parsed& args) {
   if (const cli::Given* accel = args.Find("-accel")) {
     m.accel = accel->keys.TextOr("accel", "auto");
     m.kvm_device = accel->keys.TextOr("device", m.kvm_device);
+    m.translate = accel->keys.OnOr("translate", m.translate);
+    m.precise = accel->keys.OnOr("precise", m.precise);
+    m.code_bytes = accel->keys.NumberOr("tb-size", m.code_bytes);
     if (m.accel == "help") {
       out.mode = Mode::kList;
       out.list = "accel";

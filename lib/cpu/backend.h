@@ -105,6 +105,12 @@ struct Verdict {
 
 struct BackendOptions {
   std::string device = "/dev/kvm";  // kvm: the node that speaks KVM's ABI
+  // soft: whether code that runs often is translated to host code, how much of
+  // that each vCPU keeps, and whether arithmetic flags that nothing reads are
+  // right in what exceptions push (lib/cpu/soft/translate.h).
+  bool translate = true;
+  uint64_t code_bytes = uint64_t{24} << 20;
+  bool precise = false;
   // False: what the processor says of itself may refuse a backend unrun. For
   // -accel auto, where the self-test of what will not do only delays the guest.
   bool thorough = true;

@@ -15,6 +15,9 @@ cpu::BackendOptions OptionsOf(const MachineConfig& config) {
   cpu::BackendOptions options;
   options.device = config.kvm_device;
   options.cpu = config.cpu;
+  options.translate = config.translate;
+  options.precise = config.precise;
+  options.code_bytes = config.code_bytes;
   return options;
 }
 

@@ -76,6 +76,9 @@ struct MachineConfig {
   std::string accel = "auto";  // auto, or a backend's name
   std::string kvm_device = "/dev/kvm";
   std::string cpu = "max";  // max or base, as cpu::BackendOptions has it
+  // The software CPU's, see cpu::BackendOptions.
+  bool translate = true, precise = false;
+  uint64_t code_bytes = uint64_t{24} << 20;
 
   VgaKind vga = VgaKind::kStd;
   // Nobody looks at the screen: firmware is to use the first serial port too.

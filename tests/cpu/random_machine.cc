@@ -213,7 +213,10 @@ Segment MakeSegment(uint16_t selector, uint8_t type, bool l, bool user) {
 class Machine final : public RandomMachine {
  public:
   Machine(const RunMode& mode, std::unique_ptr<GuestMemory> memory)
-      : mode_(mode), memory_(std::move(memory)), vm_(*memory_) {}
+      : mode_(mode),
+        memory_(std::move(memory)),
+        vm_(*memory_, soft::CpuModel::kMax,
+            {.on = mode.translate, .heat = mode.heat, .precise = true}) {}
 
   const RunMode& mode() const override { return mode_; }
 

@@ -25,6 +25,8 @@ struct RunMode {
   std::string name;
   bool single = false;  // events are looked at before every instruction
   bool interrupts = false;
+  bool translate = false;
+  uint32_t heat = 20;  // executions before a block is translated
 };
 
 struct Event {

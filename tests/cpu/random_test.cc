@@ -47,6 +47,9 @@ const RunMode kModes[] = {
     {.name = "interpreter, single, interrupted", .single = true, .interrupts = true},
     {.name = "interpreter"},
     {.name = "interpreter, interrupted", .interrupts = true},
+    {.name = "translator, at once", .translate = true, .heat = 1},
+    {.name = "translator, at once, interrupted", .interrupts = true, .translate = true, .heat = 1},
+    {.name = "translator", .translate = true},
 };
 
 class RandomTest : public testing::Test {

@@ -17,7 +17,7 @@ Verdict Probe(const BackendOptions&) {
   __builtin_cpu_init();
   if (!__builtin_cpu_supports("sse4.2") || !__builtin_cpu_supports("popcnt"))
     return {false, "software CPU: needs a host with SSE4.2 and POPCNT"};
-  return {true, "software CPU: interpreter"};
+  return {true, "software CPU"};
 }
 
 absl::StatusOr<std::unique_ptr<Vm>> CreateVm(const BackendOptions& options, GuestMemory& memory) {
@@ -27,8 +27,10 @@ absl::StatusOr<std::unique_ptr<Vm>> CreateVm(const BackendOptions& options, Gues
     return absl::InvalidArgumentError(
         absl::StrCat("software CPU: no model '", options.cpu, "': it has max and base"));
   }
-  return std::unique_ptr<Vm>(
-      std::make_unique<soft::SoftVm>(memory, base ? soft::CpuModel::kBase : soft::CpuModel::kMax));
+  return std::unique_ptr<Vm>(std::make_unique<soft::SoftVm>(
+      memory, base ? soft::CpuModel::kBase : soft::CpuModel::kMax,
+      soft::TranslateConfig{
+          .on = options.translate, .code_bytes = options.code_bytes, .precise = options.precise}));
 }
 
 }  // namespace

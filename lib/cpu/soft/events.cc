@@ -163,6 +163,9 @@ Block* SoftVcpu::RunNative(Native* n, bool* go) {
         }
         if (outcome.step == Step::kExit) *go = false;
         if (outcome.step != Step::kBranch) return nullptr;
+        // As below: it may have been a far one.
+        if (s.rflags_rest & (kTf | kRf)) return nullptr;
+        event_mask_ = EventMask();
         break;
       default:
         break;

@@ -33,32 +33,33 @@ Step MulOne(SoftVcpu& c, const Insn& in) {
   T b;
   if (!Operand<T>(c, in, &b)) return Step::kFault;
   T low = static_cast<T>(c.s.gpr[kRax]), high = 0;
-  uint16_t f = 0;
+  // What it leaves undefined may depend on what was there.
+  uint16_t f = ArithmeticFlags(c);
   if constexpr (sizeof(T) == 1) {
     uint16_t wide = low;
     if constexpr (Signed) {
-      asm("imulb %[b]\n\tmovw %%ax, %[w]" ATOLL_FLAGS_OUT
-          : "=&a"(f), [w] "=&r"(wide)
-          : "0"(wide), [b] "q"(b)
+      asm(ATOLL_FLAGS_IN "movw %[w], %%ax\n\timulb %[b]\n\tmovw %%ax, %[w]" ATOLL_FLAGS_OUT
+          : "+&a"(f), [w] "+&r"(wide)
+          : [b] "q"(b)
           : "cc");
     } else {
-      asm("mulb %[b]\n\tmovw %%ax, %[w]" ATOLL_FLAGS_OUT
-          : "=&a"(f), [w] "=&r"(wide)
-          : "0"(wide), [b] "q"(b)
+      asm(ATOLL_FLAGS_IN "movw %[w], %%ax\n\tmulb %[b]\n\tmovw %%ax, %[w]" ATOLL_FLAGS_OUT
+          : "+&a"(f), [w] "+&r"(wide)
+          : [b] "q"(b)
           : "cc");
     }
     low = static_cast<T>(wide);
     high = static_cast<T>(wide >> 8);
   } else {
-    uint64_t a = low, r;
+    uint64_t a = f, r = low;
     if constexpr (Signed) {
-      asm("imul %[b]\n\tmovq %%rax, %[r]" ATOLL_FLAGS_OUT
-          : "+&a"(a), "=&d"(high), [r] "=&r"(r)
+      asm(ATOLL_FLAGS_IN "movq %[r], %%rax\n\timul %[b]\n\tmovq %%rax, %[r]" ATOLL_FLAGS_OUT
+          : "+&a"(a), "=&d"(high), [r] "+&r"(r)
           : [b] "r"(b)
           : "cc");
     } else {
-      asm("mul %[b]\n\tmovq %%rax, %[r]" ATOLL_FLAGS_OUT
-          : "+&a"(a), "=&d"(high), [r] "=&r"(r)
+      asm(ATOLL_FLAGS_IN "movq %[r], %%rax\n\tmul %[b]\n\tmovq %%rax, %[r]" ATOLL_FLAGS_OUT
+          : "+&a"(a), "=&d"(high), [r] "+&r"(r)
           : [b] "r"(b)
           : "cc");
     }
@@ -83,8 +84,11 @@ Step MulMany(SoftVcpu& c, const Insn& in) {
     b = ReadReg<T>(c, in.reg1);
   }
   T a = Imm ? static_cast<T>(in.imm) : ReadReg<T>(c, in.reg0);
-  uint16_t f;
-  asm("imul %[b], %[a]" ATOLL_FLAGS_OUT : [a] "+r"(a), "=&a"(f) : [b] "r"(b) : "cc");
+  uint16_t f = ArithmeticFlags(c);
+  asm(ATOLL_FLAGS_IN "imul %[b], %[a]" ATOLL_FLAGS_OUT
+      : [a] "+&r"(a), "+&a"(f)
+      : [b] "r"(b)
+      : "cc");
   WriteReg<T>(c, in.reg0, a);
   SetArithmeticFlags(c, f);
   return Step::kNext;

@@ -18,18 +18,20 @@ constexpr size_t kMaxWritten = 256;
 
 }  // namespace
 
-Translator::Translator(SoftVcpu& vcpu) : vcpu_(vcpu), area_(vcpu.area()) {}
+Translator::Translator(SoftVcpu& vcpu, const TranslateConfig& config)
+    : vcpu_(vcpu), area_(vcpu.area()), config_(config) {}
 
 Translator::~Translator() = default;
 
-absl::StatusOr<std::unique_ptr<Translator>> Translator::Create(SoftVcpu& vcpu, size_t code_bytes) {
-  std::unique_ptr<Translator> t(new Translator(vcpu));
-  RETURN_IF_ERROR(t->Init(code_bytes));
+absl::StatusOr<std::unique_ptr<Translator>> Translator::Create(SoftVcpu& vcpu,
+                                                               const TranslateConfig& config) {
+  std::unique_ptr<Translator> t(new Translator(vcpu, config));
+  RETURN_IF_ERROR(t->Init());
   return t;
 }
 
-absl::Status Translator::Init(size_t code_bytes) {
-  RETURN_IF_ERROR(memory_.Map(code_bytes));
+absl::Status Translator::Init() {
+  RETURN_IF_ERROR(memory_.Map(config_.code_bytes));
   code_ = std::make_unique<HostCode>(memory_);
   EmitGlue();
   glue_end_ = code_->getSize();
@@ -69,7 +71,7 @@ Native* Translator::Get(Block& b, uint64_t linear) {
     }
     return n;
   }
-  if (++b.heat < heat_) return nullptr;
+  if (++b.heat < config_.heat) return nullptr;
   return Make(b, linear);
 }
 
@@ -176,11 +178,6 @@ uint64_t Translator::CallHandler(SoftVcpu* c, uint32_t point) {
   if (step == Step::kNext) {
     if (c->Posted() == 0) return 0;
     step = Step::kLeave;
-  }
-  // As in the interpreter: after far branches and in string instructions.
-  if (step == Step::kBranch && p.insn->flow == Flow::kStraight) {
-    t.step_ = Step::kLeave;
-    return uint64_t{kGlueStep} << 32;
   }
   if (step == Step::kLeave || step == Step::kExit) c->s.rip = p.rip + p.insn->length;
   t.step_ = step;

@@ -24,7 +24,7 @@
 //
 // Arithmetic flags that are overwritten before anything reads them are not kept
 // up to date: what an exception or interrupt pushes in between may hold older
-// ones. Precise(true) keeps them, at some cost.
+// ones. TranslateConfig::precise keeps them, and counts instructions, at some cost.
 //
 // Stores to translated code take the slow path and end in SoftVm::CodeWritten(),
 // which tells each translator; what it then has of the page is unlinked, before
@@ -47,6 +47,7 @@
 #include "lib/cpu/soft/host_code.h"
 #include "lib/cpu/soft/insn.h"
 #include "lib/cpu/soft/translate_area.h"
+#include "lib/cpu/soft/vm.h"
 
 namespace atl::cpu::soft {
 
@@ -84,12 +85,9 @@ struct NativePoint {
 
 class Translator {
  public:
-  static constexpr size_t kDefaultCodeBytes = size_t{24} << 20;
-  // Executions by the interpreter before a block is translated.
-  static constexpr uint32_t kDefaultHeat = 20;
-
   // Fails where the system gives no executable memory.
-  static absl::StatusOr<std::unique_ptr<Translator>> Create(SoftVcpu& vcpu, size_t code_bytes);
+  static absl::StatusOr<std::unique_ptr<Translator>> Create(SoftVcpu& vcpu,
+                                                            const TranslateConfig& config);
   ~Translator();
 
   enum class Left : uint8_t {
@@ -120,9 +118,6 @@ class Translator {
   void NoteCodeWritten(uint64_t ram_page);
   void TakeWrittenPages();
 
-  void set_heat(uint32_t heat) { heat_ = heat; }
-  void set_precise(bool precise) { precise_ = precise; }
-  bool precise() const { return precise_; }
   size_t code_used() const { return code_->getSize(); }
 
  private:
@@ -131,8 +126,8 @@ class Translator {
   // Kinds of leaving, in the upper half of what `enter_` returns.
   enum Glue : uint32_t { kGlueExit, kGlueJump, kGluePoll, kGlueMap, kGlueStep };
 
-  explicit Translator(SoftVcpu& vcpu);
-  absl::Status Init(size_t code_bytes);
+  Translator(SoftVcpu& vcpu, const TranslateConfig& config);
+  absl::Status Init();
   void EmitGlue();
   const uint8_t* EmitProbe(bool user, bool write, bool restore_flags);
   const uint8_t* EmitCallHandler(bool restore_flags);
@@ -149,8 +144,7 @@ class Translator {
   TranslateArea& area_;
   CodeMemory memory_;
   std::unique_ptr<HostCode> code_;
-  uint32_t heat_ = kDefaultHeat;
-  bool precise_ = false;
+  const TranslateConfig config_;
   Step step_ = Step::kNext;
 
   size_t glue_end_ = 0;

@@ -112,13 +112,21 @@ void BlockEmitter::FlagsForIndirect() {
   }
 }
 
+// An instruction that ends in line.
+void BlockEmitter::Count() {
+  if (!t_.config_.precise) return;
+  a_.mov(rcx_, qword_[rsp_ + OFF(c_.retired)]);
+  a_.lea(rcx_, ptr_[rcx_ + 1]);
+  a_.mov(qword_[rsp_ + OFF(c_.retired)], rcx_);
+}
+
 void BlockEmitter::Liveness() {
   live_.assign(count_ + 1, kAllFlags);
   for (unsigned i = count_; i-- > 0;) {
     const OpInfo& o = info_[i];
     uint16_t reads = o.reads;
-    if (o.form == Form::kInterpret || (t_.precise() && insns_[i].has_mem)) reads = kAllFlags;
-    if (t_.precise() && o.form >= Form::kDivide) reads = kAllFlags;
+    if (o.form == Form::kInterpret || (t_.config_.precise && insns_[i].has_mem)) reads = kAllFlags;
+    if (t_.config_.precise && o.form >= Form::kDivide) reads = kAllFlags;
     live_[i] = static_cast<uint16_t>((live_[i + 1] & ~o.writes) | reads);
   }
 }
@@ -235,6 +243,7 @@ HostMem BlockEmitter::StackOperand(unsigned i, const HostMem& address, bool writ
 }
 
 void BlockEmitter::FixStubs() {
+  Count();
   for (size_t k = first_stub_; k < stubs_.size(); ++k) {
     stubs_[k].go_on = a_.Here();
     stubs_[k].restore = flags_ == Flags::kHost || flags_ == Flags::kBoth;
@@ -344,8 +353,10 @@ void BlockEmitter::Modrm(unsigned i) {
   const bool needs_rcx = o.form == Form::kShiftCl || o.form == Form::kCompare16;
   const unsigned reg_size = o.reg_byte ? 1 : WideSize(p);
   const unsigned rm_size = o.rm_byte ? 1 : o.rm16 ? 2 : WideSize(p);
-  const bool rm_by_scratch = rm_homed && (o.rm & kWrite) && rm_size == 4;
-  if (needs_rcx && rm_by_scratch && reg_homed) return Interpret(i);
+  const bool rm_by_scratch = rm_homed && (((o.rm & kWrite) && rm_size == 4) || o.bit_string);
+  // XADD of a register with itself.
+  if (reg_homed && rm_homed && p.reg() == p.rm() && (o.reg & o.rm & kWrite)) return Interpret(i);
+  if (needs_rcx && reg_homed && (rm_by_scratch || mem)) return Interpret(i);
 
   HostRm rm;
   if (mem) {
@@ -403,7 +414,7 @@ void BlockEmitter::Modrm(unsigned i) {
     a_.Rewrite(p, in.bytes, reg, rm, byte_regs, p.lock && !lone);
   }
   if (reg_homed && (o.reg & kWrite)) StoreHome(static_cast<int>(p.reg()), reg);
-  if (rm_by_scratch) StoreHome(static_cast<int>(p.rm()), rm.reg);
+  if (rm_by_scratch && (o.rm & kWrite)) StoreHome(static_cast<int>(p.rm()), rm.reg);
   if (o.writes != 0) flags_ = Flags::kHost;
 }
 
@@ -560,6 +571,20 @@ void BlockEmitter::Target(unsigned i) {
   }
 }
 
+void BlockEmitter::CheckTarget(unsigned i) {
+  if (!t_.config_.precise) return;
+  Clobber(i);
+  a_.mov(rcx_, r14_);
+  a_.shl(rcx_, 16);
+  a_.sar(rcx_, 16);
+  a_.cmp(rcx_, r14_);
+  Stub s = {};
+  s.from[0] = a_.Jcc(5);
+  s.handler_only = true;
+  s.point = Point(i);
+  stubs_.push_back(s);
+}
+
 void BlockEmitter::Control(unsigned i) {
   const Insn& in = insns_[i];
   const Parsed& p = parsed_[i];
@@ -568,10 +593,12 @@ void BlockEmitter::Control(unsigned i) {
   switch (info_[i].form) {
     case Form::kJump:
       FlagsForExit();
+      Count();
       LinearExit(target);
       return;
     case Form::kBranch:
       NeedHost();
+      Count();
       AddExit(a_.Jcc(p.opcode & 15), target);
       LinearExit(next);
       return;
@@ -584,23 +611,26 @@ void BlockEmitter::Control(unsigned i) {
     case Form::kCallRm:
       Clobber(i);
       Target(i);
+      CheckTarget(i);
       PushReturn(i, true);
       break;
     case Form::kJumpRm:
       Target(i);
+      CheckTarget(i);
       break;
     default: {
       const HostMem m = StackOperand(i, {kGuestRsp, -1, 1, 0}, false);
       a_.mov(r14_, qword_[Expression(m)]);
+      CheckTarget(i);
       a_.lea(Reg64(kGuestRsp),
              ptr_[Reg64(kGuestRsp) + 8 + (p.opcode == 0xC2 ? static_cast<uint16_t>(in.imm) : 0)]);
       break;
     }
   }
   FlagsForIndirect();
-  Dispatch();
   // A handler that did it instead has left.
   FixStubs();
+  Dispatch();
 }
 
 void BlockEmitter::Instruction(unsigned i) {
@@ -613,11 +643,13 @@ void BlockEmitter::Instruction(unsigned i) {
     case Form::kInterpret:
       return Interpret(i);
     case Form::kNothing:
+      Count();
       return;
     case Form::kVerbatim:
       if (o.reads != 0 || (o.writes != 0 && (live_[i + 1] & ~o.writes) != 0)) NeedHost();
       for (unsigned k = 0; k < in.length; ++k) a_.db(in.bytes[k]);
       if (o.writes != 0) flags_ = Flags::kHost;
+      Count();
       return;
     case Form::kModrm:
     case Form::kShiftCl:
@@ -752,6 +784,7 @@ void BlockEmitter::Emit() {
   uint64_t rip = n_.linear;
   for (unsigned i = 0; i < count_; ++i) {
     if (Parse(insns_[i], &parsed_[i])) info_[i] = Classify(insns_[i], parsed_[i]);
+    if (t_.config_.precise) info_[i].writes &= ~info_[i].undefined;
     rips_.push_back(rip);
     rip += insns_[i].length;
   }

@@ -53,6 +53,7 @@ class BlockEmitter {
   };
 
   void Liveness();
+  void Count();
   void Entries();
   void Instruction(unsigned i);
   bool CanEncode(unsigned i) const;
@@ -64,6 +65,7 @@ class BlockEmitter {
   void Pop(unsigned i);
   void LeaveFrame(unsigned i);
   void Control(unsigned i);
+  void CheckTarget(unsigned i);  // precise: that it is canonical
   void Target(unsigned i);  // of an indirect branch, to kScratch1
   void FinishStubs();
 

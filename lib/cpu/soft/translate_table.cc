@@ -8,6 +8,8 @@
 namespace atl::cpu::soft {
 namespace {
 
+// What multiplication and shifts leave undefined.
+constexpr uint16_t kByProduct = 0xD4, kByShift = 0x810;
 constexpr uint16_t kAllButCarry = kAllFlags & ~kCarryFlag;
 
 OpInfo Gpr(Use rm, Use reg, uint16_t writes = 0, uint16_t reads = 0) {
@@ -31,6 +33,10 @@ OpInfo Simple(Form form, uint16_t writes = 0, uint16_t reads = 0) {
   o.form = form;
   o.writes = writes;
   o.reads = reads;
+  return o;
+}
+OpInfo Undefined(uint16_t flags, OpInfo o) {
+  o.undefined = flags;
   return o;
 }
 OpInfo As(Form form, OpInfo o) {
@@ -77,19 +83,19 @@ struct Table {
     All(0, 0xA8, Simple(Form::kVerbatim, kAllFlags));
     All(0, 0xA9, Simple(Form::kVerbatim, kAllFlags));
     // IMUL
-    All(0, 0x69, Gpr(kRead, kWrite, kAllFlags));
-    All(0, 0x6B, Gpr(kRead, kWrite, kAllFlags));
-    All(1, 0xAF, Gpr(kRead, kReadWrite, kAllFlags));
+    All(0, 0x69, Undefined(kByProduct, Gpr(kRead, kWrite, kAllFlags)));
+    All(0, 0x6B, Undefined(kByProduct, Gpr(kRead, kWrite, kAllFlags)));
+    All(1, 0xAF, Undefined(kByProduct, Gpr(kRead, kReadWrite, kAllFlags)));
     for (unsigned wide = 0; wide < 2; ++wide) {
       auto put = [&](unsigned opcode, unsigned ext, OpInfo o) {
         Ext(0, opcode + wide, ext, wide ? o : Bytes(o));
       };
       put(0xF6, 0, Gpr(kRead, kUnused, kAllFlags));  // TEST
       put(0xF6, 1, Gpr(kRead, kUnused, kAllFlags));
-      put(0xF6, 2, Gpr(kReadWrite, kUnused));             // NOT
-      put(0xF6, 3, Gpr(kReadWrite, kUnused, kAllFlags));  // NEG
-      put(0xF6, 4, Gpr(kRead, kUnused, kAllFlags));       // MUL
-      put(0xF6, 5, Gpr(kRead, kUnused, kAllFlags));       // IMUL
+      put(0xF6, 2, Gpr(kReadWrite, kUnused));                               // NOT
+      put(0xF6, 3, Gpr(kReadWrite, kUnused, kAllFlags));                    // NEG
+      put(0xF6, 4, Undefined(kByProduct, Gpr(kRead, kUnused, kAllFlags)));  // MUL
+      put(0xF6, 5, Undefined(kByProduct, Gpr(kRead, kUnused, kAllFlags)));  // IMUL
       put(0xFE, 0, Gpr(kReadWrite, kUnused, kAllButCarry));
       put(0xFE, 1, Gpr(kReadWrite, kUnused, kAllButCarry));
     }
@@ -162,7 +168,7 @@ struct Table {
       const bool rotate = ext < 4, through = ext == 2 || ext == 3;
       const uint16_t writes = rotate ? kCarryFlag | kOverflowFlag : kAllFlags;
       const uint16_t reads = through ? kCarryFlag : 0;
-      const OpInfo one = Gpr(kReadWrite, kUnused, writes, reads);
+      const OpInfo one = Undefined(kByShift & writes, Gpr(kReadWrite, kUnused, writes, reads));
       Ext(0, 0xC0, ext, Bytes(one));
       Ext(0, 0xC1, ext, one);
       Ext(0, 0xD0, ext, Bytes(one));
@@ -172,8 +178,8 @@ struct Table {
       Ext(0, 0xD2, ext, Bytes(cl));
       Ext(0, 0xD3, ext, cl);
     }
-    All(1, 0xA4, Gpr(kReadWrite, kRead, kAllFlags));
-    All(1, 0xAC, Gpr(kReadWrite, kRead, kAllFlags));
+    All(1, 0xA4, Undefined(kByShift, Gpr(kReadWrite, kRead, kAllFlags)));
+    All(1, 0xAC, Undefined(kByShift, Gpr(kReadWrite, kRead, kAllFlags)));
     const OpInfo cl = As(Form::kShiftCl, Gpr(kReadWrite, kRead, kAllFlags, kAllFlags));
     All(1, 0xA5, cl);
     All(1, 0xAD, cl);
@@ -181,8 +187,11 @@ struct Table {
 
   void Bits() {
     // BT, BTS, BTR, BTC. The register forms with memory reach beyond the operand.
-    for (unsigned opcode : {0xA3, 0xAB, 0xB3, 0xBB})
-      All(1, opcode, Gpr(opcode == 0xA3 ? kRead : kReadWrite, kRead, kCarryFlag));
+    for (unsigned opcode : {0xA3, 0xAB, 0xB3, 0xBB}) {
+      OpInfo o = Gpr(opcode == 0xA3 ? kRead : kReadWrite, kRead, kCarryFlag);
+      o.bit_string = true;
+      All(1, opcode, o);
+    }
     for (unsigned ext = 4; ext < 8; ++ext)
       Ext(1, 0xBA, ext, Gpr(ext == 4 ? kRead : kReadWrite, kUnused, kCarryFlag));
     // What they leave undefined depends on what was there.
@@ -327,8 +336,7 @@ OpInfo Classify(const Insn& in, const Parsed& p) {
     case ZYDIS_MNEMONIC_BTS:
     case ZYDIS_MNEMONIC_BTR:
     case ZYDIS_MNEMONIC_BTC:
-      if (p.opcode != 0xBA && mem) return OpInfo();
-      return o;
+      return o.bit_string && mem ? OpInfo() : o;
     case ZYDIS_MNEMONIC_ROL:
     case ZYDIS_MNEMONIC_ROR:
     case ZYDIS_MNEMONIC_RCL:

@@ -50,11 +50,12 @@ struct OpInfo {
   File reg_file = File::kNone, rm_file = File::kNone;  // of ModRM's fields
   Use reg = kUnused, rm = kUnused;
   bool reg_byte = false, rm_byte = false;  // 8-bit registers
-  bool full_rm = false;                    // rm is always 32 or 64 bits wide when written
+  bool bit_string = false;                 // with memory it reaches beyond the operand
   uint8_t align = 1;                       // that the memory operand must have
   bool mxcsr = false;                      // depends on rounding, may set exception flags
   bool rm16 = false;                       // MOVZX, MOVSX from 16 bits
   uint16_t reads = 0, writes = 0;          // arithmetic flags
+  uint16_t undefined = 0;                  // of `writes`; may depend on what was there
 };
 
 // An instruction's bytes taken apart (vol. 2, 2.1).

@@ -60,9 +60,9 @@ SoftVcpu::SoftVcpu(SoftVm& vm, GuestMemory& memory, const VcpuConfig& config)
       code(std::make_unique<CodeCache>(*this)) {
   area().Init();
   Reset();
-  if (vm.translate()) {
+  if (vm.translate().on) {
     // Where there is no executable memory, the interpreter does.
-    auto made = Translator::Create(*this, vm.code_bytes());
+    auto made = Translator::Create(*this, vm.translate());
     if (made.ok()) translator = *std::move(made);
   }
   vm.Add(this);

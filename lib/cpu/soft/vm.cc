@@ -28,8 +28,8 @@ uint64_t GranuleBits(unsigned first, unsigned size) {
 
 }  // namespace
 
-SoftVm::SoftVm(GuestMemory& memory, CpuModel model)
-    : memory_(memory), model_(model), page_count_(memory.ram_pages()) {
+SoftVm::SoftVm(GuestMemory& memory, CpuModel model, const TranslateConfig& translate)
+    : memory_(memory), model_(model), translate_(translate), page_count_(memory.ram_pages()) {
   void* p = mmap(nullptr, page_count_ * sizeof(PageCode), PROT_READ | PROT_WRITE,
                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (p == MAP_FAILED) throw std::bad_alloc();
@@ -89,7 +89,7 @@ void SoftVm::CodeWritten(uint64_t ram_page, unsigned first, unsigned size) {
 
 // Before anybody can go on as if the bytes had been others all along.
 void SoftVm::TellTranslators(uint64_t ram_page) {
-  if (!translate_) return;
+  if (!translate_.on) return;
   MutexLock lock(&vcpus_mu_);
   for (SoftVcpu* v : vcpus_) {
     if (v->translator == nullptr) continue;

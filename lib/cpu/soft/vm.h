@@ -33,9 +33,17 @@ namespace atl::cpu::soft {
 
 class SoftVcpu;
 
+struct TranslateConfig {
+  bool on = true;
+  size_t code_bytes = size_t{24} << 20;  // host code that each vCPU keeps
+  uint32_t heat = 20;                    // executions by the interpreter before
+  bool precise = false;                  // Translator::set_precise()
+};
+
 class SoftVm final : public Vm, public SlotListener, public WriteWatcher {
  public:
-  explicit SoftVm(GuestMemory& memory, CpuModel model = CpuModel::kMax);
+  explicit SoftVm(GuestMemory& memory, CpuModel model = CpuModel::kMax,
+                  const TranslateConfig& translate = {});
   ~SoftVm() override;
 
   absl::StatusOr<std::unique_ptr<Vcpu>> CreateVcpu(const VcpuConfig& config) override;
@@ -72,13 +80,7 @@ class SoftVm final : public Vm, public SlotListener, public WriteWatcher {
   // page crossing) against each other.
   Mutex& split_lock() { return split_lock_; }
 
-  // Whether vCPUs made from now on translate, and how much host code each keeps.
-  bool translate() const { return translate_; }
-  size_t code_bytes() const { return code_bytes_; }
-  void SetTranslate(bool on, size_t code_bytes) {
-    translate_ = on;
-    code_bytes_ = code_bytes;
-  }
+  const TranslateConfig& translate() const { return translate_; }
 
   // Vcpus register themselves for the calls above.
   void Add(SoftVcpu* vcpu);
@@ -100,8 +102,7 @@ class SoftVm final : public Vm, public SlotListener, public WriteWatcher {
 
   GuestMemory& memory_;
   const CpuModel model_;
-  bool translate_ = true;
-  size_t code_bytes_ = size_t{24} << 20;
+  const TranslateConfig translate_;
   std::atomic<uint64_t> a20_mask_{~uint64_t{0}};
   const uint64_t page_count_;
   PageCode* pages_;  // zero pages of the host until used

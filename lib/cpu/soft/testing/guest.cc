@@ -22,7 +22,8 @@ Guest::Guest(unsigned vcpus, CpuModel model) {
   auto created = GuestMemory::Create(kRam);
   if (!created.ok()) std::abort();
   memory = std::move(*created);
-  vm_ = std::make_unique<SoftVm>(*memory, model);
+  // As it is by default, but for counting instructions and exact flags.
+  vm_ = std::make_unique<SoftVm>(*memory, model, TranslateConfig{.precise = true});
   for (unsigned i = 0; i < vcpus; ++i)
     vcpus_.push_back(std::make_unique<SoftVcpu>(*vm_, *memory, VcpuConfig{i, vcpus, &bus}));
   for (unsigned v = 0; v < 32; ++v) memory->Store<uint8_t>(Gpa(kHandler + 16 * v), 0xF4);
