@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Code that changes, moves, lies on two pages, or is none.
 #include "lib/cpu/soft/code_cache.h"
-#include "lib/cpu/soft/model.h"
 
 #include <gtest/gtest.h>
 
@@ -10,6 +9,7 @@
 #include <thread>
 #include <vector>
 
+#include "lib/cpu/soft/model.h"
 #include "lib/cpu/soft/testing/guest.h"
 
 namespace atl::cpu::soft {

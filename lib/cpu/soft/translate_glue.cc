@@ -3,26 +3,22 @@
 // handler, the look into the soft TLB. Written once for each vCPU.
 #include "lib/cpu/soft/translate.h"
 #include "lib/cpu/soft/translate_emit.h"
+#include "lib/cpu/soft/translate_write.h"
 #include "lib/cpu/soft/vcpu.h"
 
 namespace atl::cpu::soft {
 namespace {
 
-using Xbyak::Reg32;
-using Xbyak::Reg64;
 using Xbyak::Reg8;
 
-const Reg64 rax_(0), rcx_(1), rdx_(2), rsp_(4), rsi_(6), rdi_(7), r14_(14);
-const Xbyak::AddressFrame qword_(64), dword_(32), word_(16), byte_(8);
+const Reg64 rdx_(2), rsi_(6), rdi_(7);
 
 // Callee-saved registers of the System V ABI.
 constexpr int kSavedByCallee[] = {3, 5, 12, 13, 14, 15};
 
 }  // namespace
 
-#define OFF(field)                                               \
-  static_cast<int32_t>(reinterpret_cast<const char*>(&(field)) - \
-                       reinterpret_cast<const char*>(&vcpu_))
+#define OFF(field) ATOLL_OFF(vcpu_, field)
 
 // Guest registers to CpuState, with `stack_bytes` pushed; the host's flags too.
 void Translator::EmitSpill(int stack_bytes, bool flags) {
