@@ -24,6 +24,8 @@ class FileStream final : public Stream {
   explicit FileStream(UniqueFd fd) : fd_(std::move(fd)), output_(fd_.get()) {}
   size_t Read(std::span<uint8_t>) override { return 0; }
   void Write(std::span<const uint8_t> bytes) override { output_.Write(bytes); }
+  void SetLater(std::function<void()> later) override { output_.SetLater(std::move(later)); }
+  bool FlushReady() override { return output_.FlushReady(); }
 
  private:
   UniqueFd fd_;

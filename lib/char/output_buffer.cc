@@ -7,13 +7,39 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <utility>
 
 namespace atl::chr {
 
 void OutputBuffer::Write(std::span<const uint8_t> bytes) {
-  const size_t n = std::min(bytes.size(), kCapacity - pending_.size());
-  pending_.insert(pending_.end(), bytes.begin(), bytes.begin() + static_cast<ptrdiff_t>(n));
-  Flush(stalled_ ? 0 : kPatienceMs);
+  bool begins_to_wait;
+  {
+    MutexLock lock(&mu_);
+    begins_to_wait = pending_.empty();
+    const size_t n = std::min(bytes.size(), kCapacity - pending_.size());
+    pending_.insert(pending_.end(), bytes.begin(), bytes.begin() + static_cast<ptrdiff_t>(n));
+    // A full batch is written here, so that a guest is as slow as its reader.
+    if (!later_ || stalled_ || pending_.size() >= kBatch) Flush(stalled_ ? 0 : kPatienceMs);
+    begins_to_wait = begins_to_wait && !pending_.empty();
+  }
+  if (later_ && begins_to_wait) later_();
+}
+
+void OutputBuffer::SetLater(std::function<void()> later) {
+  later_ = std::move(later);
+  FlushReady();
+}
+
+bool OutputBuffer::FlushReady() {
+  // A writer who waits for the reader holds the lock; this must not wait for him.
+  if (!mu_.TryLock()) return false;
+  const bool was_stalled = stalled_;
+  Flush(0);
+  // That the reader is behind now does not mean that he has stopped.
+  stalled_ = stalled_ && was_stalled;
+  const bool done = pending_.empty();
+  mu_.Unlock();
+  return done;
 }
 
 void OutputBuffer::Flush(int wait_ms) {

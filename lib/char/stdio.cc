@@ -44,6 +44,8 @@ class StdioStream final : public Stream {
 
   size_t Read(std::span<uint8_t> to) override { return input_.Take(to, room_); }
   void Write(std::span<const uint8_t> bytes) override { output_.Write(bytes); }
+  void SetLater(std::function<void()> later) override { output_.SetLater(std::move(later)); }
+  bool FlushReady() override { return output_.FlushReady(); }
 
   int input_fd() const override { return STDIN_FILENO; }
   bool WantsInput() const override { return !ended_ && input_.room() != 0; }

@@ -33,6 +33,13 @@ class Stream {
   // a guest must not stop because nobody reads its console.
   virtual void Write(std::span<const uint8_t> bytes) = 0;
 
+  // Lets what Write() takes wait a moment for more, so that it goes out together.
+  // `later` is called on the writer's thread when something begins to wait;
+  // FlushReady(), which never blocks, is then to follow soon, and again while it is
+  // false. Set while nobody writes; null: nothing waits.
+  virtual void SetLater(std::function<void()> later) { (void)later; }
+  virtual bool FlushReady() { return true; }
+
   virtual int input_fd() const { return -1; }
   virtual bool WantsInput() const { return false; }
   virtual bool OnReadable() { return false; }

@@ -76,6 +76,71 @@ TEST(OutputBuffer, ReaderThatStopsDoesNotBlock) {
   gone.Write(much);
 }
 
+// With somebody to flush them, single bytes wait for each other.
+TEST(OutputBuffer, BytesGoOutTogether) {
+  int fds[2];
+  ASSERT_EQ(pipe2(fds, O_CLOEXEC), 0);
+  UniqueFd in(fds[0]), out(fds[1]);
+  ASSERT_EQ(fcntl(in.get(), F_SETFL, O_NONBLOCK), 0);
+  const auto take = [&in] {
+    char bytes[5000];
+    const ssize_t n = read(in.get(), bytes, sizeof bytes);
+    return std::string(bytes, n > 0 ? static_cast<size_t>(n) : 0);
+  };
+  {
+    OutputBuffer buffer(out.get());
+    int asked = 0;
+    buffer.SetLater([&asked] { ++asked; });
+    for (const char* c : {"b", "o", "o", "t"}) buffer.Write(Bytes(c));
+    EXPECT_EQ(asked, 1);
+    EXPECT_EQ(take(), "");
+    EXPECT_TRUE(buffer.FlushReady());
+    EXPECT_EQ(take(), "boot");
+    // A full batch does not wait.
+    const std::string much(OutputBuffer::kBatch, 'x');
+    for (const char& c : much) buffer.Write(Bytes({&c, 1}));
+    EXPECT_EQ(asked, 2);
+    EXPECT_EQ(take(), much);
+    // What waits when there is nobody to flush any more goes out.
+    buffer.Write(Bytes("a"));
+    buffer.SetLater(nullptr);
+    EXPECT_EQ(take(), "a");
+    buffer.Write(Bytes("b"));
+    EXPECT_EQ(take(), "b");
+    buffer.SetLater([] {});
+    buffer.Write(Bytes("end"));
+  }
+  EXPECT_EQ(take(), "end");
+}
+
+TEST(OutputBuffer, FlushReadyDoesNotWaitForASlowReader) {
+  int fds[2];
+  ASSERT_EQ(pipe2(fds, O_CLOEXEC), 0);
+  UniqueFd in(fds[0]), out(fds[1]);
+  ASSERT_EQ(fcntl(in.get(), F_SETFL, O_NONBLOCK), 0);
+  ASSERT_EQ(fcntl(out.get(), F_SETPIPE_SZ, 4096), 4096);
+  OutputBuffer buffer(out.get());
+  buffer.SetLater([] {});
+  std::string sent, got;
+  const auto send = [&](size_t n) {
+    const std::string piece(n, static_cast<char>('a' + sent.size() % 26));
+    buffer.Write(Bytes(piece));
+    sent += piece;
+  };
+  for (int i = 0; i < 4; ++i) send(1024);  // the pipe is full
+  send(10);
+  EXPECT_FALSE(buffer.FlushReady());
+  send(10);
+  EXPECT_FALSE(buffer.FlushReady());
+  char bytes[8192];
+  for (int i = 0; i < 3; ++i) {
+    const ssize_t n = read(in.get(), bytes, sizeof bytes);
+    if (n > 0) got.append(bytes, static_cast<size_t>(n));
+    EXPECT_TRUE(buffer.FlushReady());
+  }
+  EXPECT_EQ(got, sent);
+}
+
 // Runs with a pseudo-terminal as stdin and stdout.
 class StdioStreamTest : public testing::Test {
  protected:

@@ -24,6 +24,12 @@ absl::StatusOr<std::unique_ptr<chr::Stream>> OpenStream(const SerialConfig& conf
   return absl::InvalidArgumentError("unknown kind of character device");
 }
 
+// How long output waits to go out together: no one sees it, and it is much
+// against the microsecond that the guest takes for a byte.
+constexpr uint64_t kTogetherNs = 1'000'000;
+// Until a reader that is behind is tried again.
+constexpr uint64_t kSlowReaderNs = 20'000'000;
+
 struct ConsolePump::State {
   host::EventLoop* loop;
   chr::Stream* stream;  // null when the pump is gone
@@ -42,6 +48,8 @@ ConsolePump::ConsolePump(host::EventLoop& loop, chr::Stream& stream,
 }
 
 ConsolePump::~ConsolePump() {
+  state_->stream->SetLater(nullptr);
+  flush_.reset();
   state_->stream->SetRoomHandler(nullptr);
   state_->watch.reset();
   state_->stream = nullptr;
@@ -49,6 +57,10 @@ ConsolePump::~ConsolePump() {
 
 absl::Status ConsolePump::Start() {
   chr::Stream& stream = *state_->stream;
+  flush_ = state_->loop->NewTimer([this, &stream] {
+    if (!stream.FlushReady()) flush_->Arm(host::MonotonicNs() + kSlowReaderNs);
+  });
+  stream.SetLater([this] { flush_->Arm(host::MonotonicNs() + kTogetherNs); });
   const int fd = stream.input_fd();
   if (fd < 0) return absl::OkStatus();
   struct stat st;

@@ -30,7 +30,8 @@ class MuxedConsole {
   virtual void Write(absl::string_view text) = 0;
 };
 
-// Moves input from the stream's descriptor into it and tells the device. Made
+// Moves input from the stream's descriptor into it and tells the device, and
+// what the device wrote, a few bytes together, out of it. Made
 // and destroyed on the loop thread (or before it runs).
 class ConsolePump {
  public:
@@ -51,6 +52,7 @@ class ConsolePump {
   static void Readable(const std::shared_ptr<State>& state);
 
   const std::shared_ptr<State> state_;
+  std::unique_ptr<host::LoopTimer> flush_;
 };
 
 }  // namespace atl::vm
