@@ -246,7 +246,8 @@ void Curses::Readable() {
 
 void Curses::Take(wint_t c, bool special) {
   if (special) {
-    if (c == static_cast<wint_t>(KEY_RESIZE)) return Resized();
+    // What resizeterm() leaves behind; answering it with another would not end.
+    if (c == static_cast<wint_t>(KEY_RESIZE)) return;
     if (c > static_cast<wint_t>(KEY_F0) && c <= static_cast<wint_t>(KEY_F0 + 12)) {
       return Type({.code = kFunctionKeys[c - KEY_F0 - 1]});
     }
