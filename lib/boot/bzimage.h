@@ -69,21 +69,29 @@ inline constexpr uint8_t kOtherLoader = 0xFF;         // type_of_loader
 
 // struct boot_params, the zero page.
 struct BootParams {
-  uint8_t screen_info[0x40];  // zero: no display is described
-  uint8_t unused1[0x30];
+  uint8_t unused0[6];
+  uint8_t orig_video_mode;  // zero, and the rest: no display is described
+  uint8_t orig_video_cols;
+  uint8_t unused1[6];
+  uint8_t orig_video_lines;
+  uint8_t orig_video_is_vga;
+  le16 orig_video_points;
+  uint8_t screen_info[0x2E];  // its rest, for linear modes
+  uint8_t unused2[0x30];
   le64 acpi_rsdp_addr;  // 0x070
-  uint8_t unused2[0x48];
+  uint8_t unused3[0x48];
   le32 ext_ramdisk_image;  // 0x0C0: upper halves
   le32 ext_ramdisk_size;
   le32 ext_cmd_line_ptr;
-  uint8_t unused3[0x11C];
+  uint8_t unused4[0x11C];
   uint8_t e820_entries;  // 0x1E8
-  uint8_t unused4[8];
+  uint8_t unused5[8];
   SetupHeader hdr;  // 0x1F1
-  uint8_t unused5[0x64];
+  uint8_t unused6[0x64];
   E820Entry e820_table[128];  // 0x2D0
-  uint8_t unused6[0x330];
+  uint8_t unused7[0x330];
 };
+static_assert(offsetof(BootParams, orig_video_points) == 0x010);
 static_assert(offsetof(BootParams, acpi_rsdp_addr) == 0x070);
 static_assert(offsetof(BootParams, ext_ramdisk_image) == 0x0C0);
 static_assert(offsetof(BootParams, e820_entries) == 0x1E8);

@@ -129,6 +129,19 @@ absl::StatusOr<EntryState> FinishLinux(LoadedLinux kernel, const Initrd* initrd,
   return out;
 }
 
+// In boot_params, for kernels that have them.
+void DescribeTextMode(GuestMemory& memory) {
+  constexpr uint8_t kMode = 3, kColumns = 80, kLines = 25, kPoints = 16;
+  std::optional<BootParams> params = memory.Load<BootParams>(kBootParamsAt);
+  if (!params) return;
+  params->orig_video_mode = kMode;
+  params->orig_video_cols = kColumns;
+  params->orig_video_lines = kLines;
+  params->orig_video_is_vga = 1;
+  params->orig_video_points = kPoints;
+  memory.Store(kBootParamsAt, *params);
+}
+
 // The ELF kernel within a bzImage, or a vmlinux.
 absl::StatusOr<LoadedLinux> LoadLinuxElf(Bytes file, const SetupHeader& header,
                                          GuestMemory& memory) {
@@ -311,6 +324,9 @@ absl::StatusOr<EntryState> LoadKernel(const KernelFiles& files, Gpa rsdp, GuestM
               [&file](std::span<uint8_t> to) { return file->ReadAt(0, to); }};
   }
   absl::StatusOr<EntryState> out = LoadFile(kernel, file ? &initrd : nullptr, files, rsdp, memory);
+  if (out.ok() && files.vga_text && out->regs.gpr[cpu::kRsi] == kBootParamsAt.value) {
+    DescribeTextMode(memory);
+  }
   // What is wrong with the initrd, or with reading, is said with the name already.
   const absl::string_view said = out.status().message();
   const bool named = (file && absl::StartsWith(said, files.initrd)) ||

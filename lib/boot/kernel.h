@@ -31,6 +31,7 @@ struct KernelFiles {
   std::string initrd;  // empty: none
   std::string command_line;
   bool decompress_here = true;  // false: always let the guest do it
+  bool vga_text = false;        // the display is a VGA in mode 3
   std::string cache;            // folder of host::CacheFolder(), or empty
 };
 

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lib/vga/vga.h"
 
+#include <algorithm>
 #include <cstring>
+#include <iterator>
 #include <memory>
 #include <vector>
 
@@ -15,6 +17,7 @@
 #include "lib/vga/render.h"
 #include "lib/vga/screen.h"
 #include "lib/vga/std_vga.h"
+#include "lib/vga/text_mode.h"
 
 namespace atl::vga {
 namespace {
@@ -554,6 +557,31 @@ TEST(StdVga, StateRoundTrip) {
   a.card.Dispi(kDispiXres, 640);
   ExpectRoundTrip(*a.pci, *b.pci);
   EXPECT_EQ(b.card.screen.Capture().pixels, a.card.screen.Capture().pixels);
+}
+
+TEST(TextMode, IsThatOfTheBios) {
+  Card card;
+  std::vector<uint8_t> rom(8192, 0x11);
+  EXPECT_FALSE(SetTextMode(card.vga, rom));
+  EXPECT_EQ(card.screen.kind(), ui::ScreenKind::kBlank);
+  const uint8_t face[] = {0, 0, 0x7E, 0x81, 0xA5, 0x81, 0x81, 0xBD, 0x99, 0x81, 0x81, 0x7E};
+  std::fill_n(rom.begin() + 100, 32, 0);
+  std::copy(std::begin(face), std::end(face), rom.begin() + 116);
+  EXPECT_TRUE(SetTextMode(card.vga, rom));
+  EXPECT_FALSE(SetTextMode(card.vga, std::span(rom).first(100 + 4095)));  // cut off
+  card.Put(3, 'A', 0x4E);
+  const auto text = card.screen.Text();
+  ASSERT_TRUE(text.has_value());
+  EXPECT_EQ(text->columns, kTextColumns);
+  EXPECT_EQ(text->rows, kTextRows);
+  EXPECT_EQ(text->cells[2], (ui::TextCell{' ', 7}));
+  EXPECT_EQ(text->cells[3], (ui::TextCell{'A', 0x4E}));
+  EXPECT_EQ(text->cursor, 0u);
+  const ui::Surface s = card.screen.Capture();
+  EXPECT_EQ(s.width, 720u);
+  EXPECT_EQ(s.height, 400u);
+  EXPECT_EQ(s.Row(1)[3 * 9], 0xAA0000u);  // every other glyph here is 0x11
+  EXPECT_EQ(s.Row(1)[3 * 9 + 3], 0xFFFF55u);
 }
 
 TEST(Vram, SizesThatCannotBe) {

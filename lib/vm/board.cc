@@ -230,6 +230,8 @@ class PcBoard final : public Board {
   Media& media() override { return removable_; }
   std::vector<std::string> BootDevices(char letter) override;
 
+  bool SetTextMode() override { return display_ != nullptr && display_->SetTextMode(); }
+
   absl::Status Close() override {
     workers_.WaitIdle();
     absl::Status first = drives_.Close();

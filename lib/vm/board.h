@@ -75,6 +75,9 @@ class Board {
   // What firmware would have done: BARs, interrupt routes. After Reset(), for
   // guests that start without firmware.
   virtual absl::Status AssignResources() = 0;
+  // What a VGA BIOS would have done: the screen in text mode 3. False where there
+  // is no VGA or no font for it.
+  virtual bool SetTextMode() = 0;
 
   // As MachineControl's of the same names.
   virtual void PressPowerButton() = 0;

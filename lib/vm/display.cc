@@ -7,6 +7,7 @@
 #include "lib/base/status_macros.h"
 #include "lib/host/file.h"
 #include "lib/vga/std_vga.h"
+#include "lib/vga/text_mode.h"
 
 namespace atl::vm {
 namespace {
@@ -47,6 +48,7 @@ Display::Display(std::unique_ptr<vga::Vram> vram, std::vector<uint8_t> rom, Gues
                  Framebuffer::AtStandstill at_standstill)
     : vram_(std::move(vram)),
       rom_(std::move(rom)),
+      lock_(lock),
       vga_(*vram_, lock.clock()),
       screen_(vga_, lock),
       framebuffer_(bars, memory, std::move(at_standstill)) {
@@ -55,7 +57,11 @@ Display::Display(std::unique_ptr<vga::Vram> vram, std::vector<uint8_t> rom, Gues
 
 std::unique_ptr<pci::PciDevice> Display::NewFunction(pci::PciWiring wiring) {
   wiring.mapper = &framebuffer_;
-  return vga::NewStdVga(wiring, &vga_, std::move(rom_));
+  return vga::NewStdVga(wiring, &vga_, rom_);
+}
+
+bool Display::SetTextMode() {
+  return lock_.Run([this] { return vga::SetTextMode(vga_, rom_); });
 }
 
 }  // namespace atl::vm

@@ -36,6 +36,8 @@ class Display {
 
   // For the board to attach, and to map its regions (std_vga.h). Once.
   std::unique_ptr<pci::PciDevice> NewFunction(pci::PciWiring wiring);
+  // By vga/text_mode.h, with the font of the VGA BIOS.
+  bool SetTextMode();
   vga::VgaScreen& screen() { return screen_; }
   Framebuffer& framebuffer() { return framebuffer_; }
 
@@ -45,6 +47,7 @@ class Display {
 
   std::unique_ptr<vga::Vram> vram_;
   std::vector<uint8_t> rom_;
+  dev::DeviceLock& lock_;
   vga::Vga vga_;
   vga::VgaScreen screen_;
   Framebuffer framebuffer_;

@@ -45,6 +45,7 @@ class DirectKernel final : public Firmware {
     files.initrd = config_.initrd;
     files.command_line = config_.append;
     files.cache = config_.kernel_cache;
+    files.vga_text = board.SetTextMode();
     ASSIGN_OR_RETURN(boot::EntryState entry, boot::LoadKernel(files, rsdp, memory_));
     RETURN_IF_ERROR(vcpu.SetSystemRegs(entry.system));
     return vcpu.SetRegs(entry.regs);
