@@ -125,7 +125,8 @@ TEST_F(KernelTest, DebiansKernelIsDecompressedHereAndEnteredInLongMode) {
   for (size_t i = 0; i < initrd.size(); ++i) initrd[i] = static_cast<uint8_t>(i * 7);
   KernelFiles files{.kernel = Vmlinuz(),
                     .initrd = WriteFile("initrd.img", initrd),
-                    .command_line = "console=ttyS0 quiet"};
+                    .command_line = "console=ttyS0 quiet",
+                    .vga_text = true};
   ASSERT_OK_AND_ASSIGN(const EntryState entry, LoadKernel(files, kRsdp, *memory));
   EXPECT_THAT(entry.description, testing::HasSubstr("decompressed here"));
   EXPECT_THAT(entry.description, testing::HasSubstr("-amd64"));
@@ -137,6 +138,11 @@ TEST_F(KernelTest, DebiansKernelIsDecompressedHereAndEnteredInLongMode) {
   const BootParams params = *memory->Load<BootParams>(kBootParamsAt);
   EXPECT_EQ(params.hdr.header, kHeaderMagic);
   EXPECT_EQ(params.acpi_rsdp_addr, kRsdp.value);
+  EXPECT_EQ(params.orig_video_mode, 3);
+  EXPECT_EQ(params.orig_video_cols, 80);
+  EXPECT_EQ(params.orig_video_lines, 25);
+  EXPECT_EQ(params.orig_video_is_vga, 1);
+  EXPECT_EQ(params.orig_video_points, 16);
   EXPECT_EQ(TextAt(*memory, params.hdr.cmd_line_ptr, 20), std::string("console=ttyS0 quiet\0", 20));
   EXPECT_EQ(params.hdr.ramdisk_size, initrd.size());
   Bytes read(initrd.size());

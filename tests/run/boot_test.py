@@ -165,6 +165,23 @@ class Boot(unittest.TestCase):
         self.assertEqual(c.wait(), 0)
         self.assert_clean()
 
+    def test_screen_and_keyboard(self):
+        os.environ.update(TERM="xterm", LINES="25", COLUMNS="80", LC_ALL="C.UTF-8")
+        c = Console(RUN, ["-accel", "soft", "-m", "256", "-display", "curses",
+                          "-serial", "file:serial", "-screendump", "screen.txt",
+                          "-kernel", VMLINUZ, "-initrd", INITRD,
+                          "-append", "console=ttyS0 console=tty0 root=/dev/vda",
+                          "-drive", "if=virtio,file=disk.qcow2,format=qcow2"])
+        c.expect("guest#")
+        c.type("echo 'The Answer: '$((6*7)) | tr A-Z a-z; poweroff")
+        self.assertEqual(c.wait(), 0, c.text[-2000:])
+        with open("screen.txt") as f:
+            screen = f.read()
+        self.assertIn("\nthe answer: 42\n", screen)
+        self.assertIn("guest# echo 'The Answer: '$((6*7)) | tr A-Z a-z; poweroff\n", screen)
+        self.assertIn("\x1b[?1049l", c.text)  # the terminal is as it was
+        self.assert_clean()
+
     def test_timeout(self):
         c = Console(RUN, self.args("--timeout", "2"))
         self.assertEqual(c.wait(), 124)

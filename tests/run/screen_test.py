@@ -172,6 +172,26 @@ class Screen(unittest.TestCase):
                 rows = [r for r in rows for _ in range(2)]
             self.same(mode, self.picture(mode, CLASSIC), (640, len(rows), b"".join(rows)))
 
+    def test_text(self):
+        self.run_mode(0, LIST, "-screendump", "screen.txt")
+        with open("screen.txt") as f:
+            lines = f.read().split("\n")
+        self.assertRegex(lines[0], r"^SeaBIOS \(version .*\)$")
+        self.assertIn("Booting from Hard Disk...", lines)
+        self.assertEqual(len(lines), 26)
+        self.run_mode(3, CLASSIC, "-screendump", "screen.txt")
+        with open("screen.txt") as f:
+            lines = f.read().split("\n")
+        pictures = " ☺☻♥♦♣♠•◘○◙♂♀♪♫☼►◄↕‼¶§▬↨↑↓→←∟↔▲▼"
+        codes = bytes(range(32, 127)).decode("cp437") + "⌂" + bytes(range(128, 255)).decode("cp437")
+        font = pictures + codes + " "
+        for y in range(25):
+            want = "".join(font[80 * y + x & 255] for x in range(80))
+            self.assertEqual(lines[y], want.rstrip(" "))
+        # A picture has no words to write.
+        with self.assertRaisesRegex(AssertionError, "screen.txt: the guest's screen shows no text"):
+            self.run_mode(0x13, CLASSIC, "-screendump", "screen.txt")
+
     def test_mode_13(self):
         width, height, got = self.picture(0x13, CLASSIC)
         rows = []
