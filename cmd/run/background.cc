@@ -19,7 +19,11 @@ absl::StatusOr<Background> Background::Enter() {
   Background out;
   out.child_ = fork();
   if (out.child_ < 0) return ErrnoError(errno, "fork");
-  if (out.child_ == 0) setsid();
+  if (out.child_ == 0) {
+    setsid();
+    out.null_.reset(open("/dev/null", O_RDWR | O_CLOEXEC));
+    if (!out.null_.valid()) return ErrnoError(errno, "/dev/null");
+  }
   out.pipe_ = std::move(out.child_ > 0 ? read_end : write_end);
   return out;
 }
@@ -39,9 +43,8 @@ absl::StatusOr<int> Background::WaitForChild() {
 
 absl::Status Background::Leave() {
   if (!pipe_.valid()) return absl::OkStatus();
-  const UniqueFd null(open("/dev/null", O_RDWR | O_CLOEXEC));
-  if (!null.valid()) return ErrnoError(errno, "/dev/null");
-  for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) dup2(null.get(), fd);
+  for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) dup2(null_.get(), fd);
+  null_.reset();
   const char ready = 1;
   (void)!write(pipe_.get(), &ready, 1);  // a parent that is gone waits for nothing
   pipe_.reset();

@@ -33,6 +33,7 @@ class Background {
  private:
   pid_t child_ = 0;
   UniqueFd pipe_;
+  UniqueFd null_;  // for Leave(), after which nothing could be opened
 };
 
 // A file with the process id, locked as long as the process lives, removed

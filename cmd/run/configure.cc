@@ -330,6 +330,12 @@ absl::StatusOr<Invocation> Configure(const Parsed& args) {
     }
   }
   m.start_paused = args.OnOr("-S", false);
+  for (const cli::Given* given : args.All("-sandbox")) {
+    const std::string enable = given->keys.TextOr("enable", "");
+    if (enable == "on") out.sandbox = Sandbox::kOn;
+    if (enable == "off") out.sandbox = Sandbox::kOff;
+    for (const cli::Given* dir : given->keys.All("dir")) out.sandbox_dirs.push_back(dir->text);
+  }
   out.pidfile = args.TextOr("-pidfile", "");
   if (std::optional<uint64_t> seconds = args.Number("--timeout")) {
     out.timeout = std::chrono::seconds(*seconds);

@@ -18,6 +18,7 @@
 #include "cmd/run/check.h"
 #include "cmd/run/curses.h"
 #include "cmd/run/options.h"
+#include "cmd/run/sandbox.h"
 #include "cmd/run/screendump.h"
 #include "lib/base/status_macros.h"
 #include "lib/base/unique_fd.h"
@@ -176,6 +177,9 @@ absl::StatusOr<int> RunGuest(const Invocation& invocation, Background& backgroun
                      }));
   }
 
+  // All is open, and the machine's threads come with Run().
+  ASSIGN_OR_RETURN(bool sandboxed, EnterSandbox(invocation));
+  if (sandboxed) monitors->SetSandboxed();
   RETURN_IF_ERROR(background.Leave());
   const vm::End end = machine->Run();
   curses.reset();

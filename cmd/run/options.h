@@ -29,6 +29,12 @@ struct ScreendumpOptions {
   std::optional<std::chrono::seconds> after;  // not set: at the end
 };
 
+enum class Sandbox : uint8_t {
+  kTry,  // a kernel that cannot is warned of
+  kOn,   // or no start
+  kOff,
+};
+
 struct Invocation {
   Mode mode = Mode::kRun;
   bool json = false;        // --json, with --check and --dry-run
@@ -39,6 +45,8 @@ struct Invocation {
   bool curses = false;  // -display curses
   std::optional<ScreendumpOptions> screendump;
   std::vector<qmp::MonitorConfig> monitors;
+  Sandbox sandbox = Sandbox::kTry;
+  std::vector<std::string> sandbox_dirs;
   std::string pidfile;  // empty: none
   bool daemonize = false;
   vm::MachineConfig machine;

@@ -43,7 +43,8 @@ struct ChardevState {
 // What commands act on. All on the loop thread.
 struct Context {
   vm::MachineControl* machine = nullptr;
-  std::string version;  // of atoll
+  std::string version;     // of atoll
+  bool sandboxed = false;  // files cannot be opened everywhere
   // Queues a chord; ResourceExhausted where too many wait.
   std::function<absl::Status(Chord)> send_keys;
   std::function<std::vector<ChardevState>()> chardevs;

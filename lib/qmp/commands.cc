@@ -214,6 +214,14 @@ Status HumanCommand(Context& c, const Arguments& a, JsonWriter& out) {
   return absl::OkStatus();
 }
 
+// What went wrong with a file or a drive that is there: no missing device.
+Status OfFile(const Context& c, const Status& status) {
+  if (status.ok()) return status;
+  const bool denied = c.sandboxed && status.code() == absl::StatusCode::kPermissionDenied;
+  return absl::FailedPreconditionError(absl::StrCat(
+      status.message(), denied ? ": run is sandboxed; -sandbox dir=FOLDER opens a folder" : ""));
+}
+
 // Screen and keyboard.
 
 Status Screendump(Context& c, const Arguments& a, JsonWriter&) {
@@ -222,9 +230,7 @@ Status Screendump(Context& c, const Arguments& a, JsonWriter&) {
   if (a.Int("head") != 0) return absl::InvalidArgumentError("the screen has head 0 only");
   const ui::PictureFormat format =
       a.Text("format", "ppm") == "png" ? ui::PictureFormat::kPng : ui::PictureFormat::kPpm;
-  const Status written = ui::WritePicture(screen->Capture(), format, a.Text("filename"));
-  // No such folder is no missing device.
-  return written.ok() ? written : absl::FailedPreconditionError(written.message());
+  return OfFile(c, ui::WritePicture(screen->Capture(), format, a.Text("filename")));
 }
 
 absl::StatusOr<uint8_t> KeyCode(const JsonValue& key) {
@@ -289,29 +295,24 @@ absl::StatusOr<MediaDrive> FindDrive(Context& c, const Arguments& a) {
   return absl::NotFoundError(absl::StrCat("Device '", name, "' not found"));
 }
 
-// The drive is there: whatever went wrong is not that it is missing.
-Status OfDrive(const Status& status) {
-  return status.ok() ? status : absl::FailedPreconditionError(status.message());
-}
-
 Status Eject(Context& c, const Arguments& a, JsonWriter&) {
   ASSIGN_OR_RETURN(MediaDrive d, FindDrive(c, a));
-  return OfDrive(d.media->Eject(d.device, a.Bool("force")));
+  return OfFile(c, d.media->Eject(d.device, a.Bool("force")));
 }
 
 Status OpenTray(Context& c, const Arguments& a, JsonWriter&) {
   ASSIGN_OR_RETURN(MediaDrive d, FindDrive(c, a));
-  return OfDrive(d.media->OpenTray(d.device, a.Bool("force")));
+  return OfFile(c, d.media->OpenTray(d.device, a.Bool("force")));
 }
 
 Status CloseTray(Context& c, const Arguments& a, JsonWriter&) {
   ASSIGN_OR_RETURN(MediaDrive d, FindDrive(c, a));
-  return OfDrive(d.media->CloseTray(d.device));
+  return OfFile(c, d.media->CloseTray(d.device));
 }
 
 Status RemoveMedium(Context& c, const Arguments& a, JsonWriter&) {
   ASSIGN_OR_RETURN(MediaDrive d, FindDrive(c, a));
-  return OfDrive(d.media->Remove(d.device));
+  return OfFile(c, d.media->Remove(d.device));
 }
 
 Status ChangeMedium(Context& c, const Arguments& a, JsonWriter&) {
@@ -322,7 +323,7 @@ Status ChangeMedium(Context& c, const Arguments& a, JsonWriter&) {
   const std::string mode = a.Text("read-only-mode", "retain");
   medium.read_only =
       mode == "read-only" || (mode == "retain" && d.state.inserted && d.state.read_only);
-  return OfDrive(d.media->Change(d.device, medium, a.Bool("force")));
+  return OfFile(c, d.media->Change(d.device, medium, a.Bool("force")));
 }
 
 // The table.

@@ -67,6 +67,8 @@ class Server {
   absl::Status Start(vm::MachineControl& machine, std::function<void()> came);
   // A human monitor behind a serial port's terminal; after Start().
   void Share(vm::MuxedConsole& console);
+  // From now on the process can open little: errors say so.
+  void SetSandboxed() { context_.sandboxed = true; }
   void OnEvent(const vm::MachineEvent& event);
   // Ends all conversations, sending what is sent at once. Before the machine goes.
   void Finish();

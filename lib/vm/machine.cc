@@ -88,7 +88,6 @@ absl::StatusOr<std::unique_ptr<Machine>> Machine::Create(
 
   // 3. vCPUs, each with its view of the bus and its LAPIC's lines.
   ASSIGN_OR_RETURN(m->vm_, selection.backend->create_vm(selection.options, *m->memory_));
-  std::vector<cpu::Vcpu*> vcpus;
   for (unsigned i = 0; i < config.vcpus; ++i) {
     m->buses_.push_back(
         std::make_unique<MachineVcpuBus>(i, m->board_->bus(), m->board_->irqs(), m->clock_));
@@ -99,15 +98,11 @@ absl::StatusOr<std::unique_ptr<Machine>> Machine::Create(
     ASSIGN_OR_RETURN(std::unique_ptr<cpu::Vcpu> created, m->vm_->CreateVcpu(vcpu));
     m->signals_.push_back(std::make_unique<MachineVcpuSignals>(*created));
     m->board_->irqs().ConnectVcpu(i, m->signals_.back().get());
-    vcpus.push_back(created.get());
     m->vcpus_.push_back(std::move(created));
   }
 
   // 4. Everything as after power-on, and the guest in memory.
   RETURN_IF_ERROR(m->LoadGuest());
-  m->threads_ = std::make_unique<VcpuThreads>(
-      std::move(vcpus),
-      [machine](unsigned vcpu, const cpu::Exit& exit) { machine->OnVcpuEnd(vcpu, exit); });
   return m;
 }
 
@@ -126,6 +121,10 @@ absl::Status Machine::LoadGuest() {
 }
 
 End Machine::Run() {
+  std::vector<cpu::Vcpu*> vcpus;
+  for (const std::unique_ptr<cpu::Vcpu>& v : vcpus_) vcpus.push_back(v.get());
+  threads_ = std::make_unique<VcpuThreads>(
+      std::move(vcpus), [this](unsigned vcpu, const cpu::Exit& exit) { OnVcpuEnd(vcpu, exit); });
   absl::Status started = board_->Start();
   if (!started.ok()) return {EndKind::kError, 0, std::string(started.message())};
   Emit({.name = "start"});
@@ -169,7 +168,7 @@ void Machine::AtStandstill(std::function<void()> work) {
     MutexLock lock(&work_mu_);
     work_.push_back(std::move(work));
   }
-  threads_->PauseSoon();
+  if (threads_ != nullptr) threads_->PauseSoon();
   loop_.Post([this] { DoWork(); });
 }
 

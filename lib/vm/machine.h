@@ -65,7 +65,8 @@ class Machine final : public dev::SystemControl, public MachineControl {
       std::function<void(const MachineEvent&)> on_event);
   ~Machine() override;
 
-  // Runs the guest, and the loop, until the end. Once.
+  // Runs the guest, and the loop, until the end. Once. The process' further
+  // threads are made from here on.
   End Run();
 
   // From any thread: end soon.

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lib/work/worker_pool.h"
 
+#include <pthread.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -16,6 +18,7 @@ class WorkerPool::DeviceBackground : public Background {
 
   void Post(std::function<void()> work, std::function<void()> done) override {
     MutexLock lock(&pool_->mutex_);
+    pool_->StartThreads();
     pool_->tasks_.push_back({this, generation_, std::move(work), std::move(done)});
     ++pool_->unfinished_;
     ++working_;
@@ -59,19 +62,26 @@ class WorkerPool::DeviceBackground : public Background {
   unsigned present_ = 0;  // tasks that a thread still has in hand
 };
 
-WorkerPool::WorkerPool(unsigned threads) {
-  for (unsigned i = 0; i < std::clamp(threads, 1u, 64u); ++i) {
-    threads_.emplace_back([this] { RunTasks(); });
+WorkerPool::WorkerPool(unsigned threads) : thread_count_(std::clamp(threads, 1u, 64u)) {}
+
+void WorkerPool::StartThreads() {
+  while (threads_.size() < thread_count_) {
+    threads_.emplace_back([this] {
+      pthread_setname_np(pthread_self(), "worker");
+      RunTasks();
+    });
   }
 }
 
 WorkerPool::~WorkerPool() {
+  std::vector<std::thread> threads;
   {
     MutexLock lock(&mutex_);
     stopping_ = true;
+    threads.swap(threads_);
     wake_.NotifyAll();
   }
-  for (std::thread& t : threads_) t.join();
+  for (std::thread& t : threads) t.join();
 }
 
 std::unique_ptr<Background> WorkerPool::NewBackground(dev::DeviceLock* device_lock) {

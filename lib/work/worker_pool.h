@@ -22,8 +22,9 @@ namespace atl::work {
 // Thread rule: every call from any thread but the pool's own.
 class WorkerPool {
  public:
-  // `threads`: 1 to 64. Signals are the business of the thread that creates the
-  // pool: its mask is inherited.
+  // `threads`: 1 to 64. They are made with the first work, by the thread that
+  // posts it, whose signal mask they inherit: until then the process may have
+  // one thread only.
   explicit WorkerPool(unsigned threads);
   ~WorkerPool();  // finishes all work
   WorkerPool(const WorkerPool&) = delete;
@@ -45,15 +46,17 @@ class WorkerPool {
     std::function<void()> done;
   };
 
+  void StartThreads() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void RunTasks();
 
+  const unsigned thread_count_;
   Mutex mutex_;
   CondVar wake_;   // there are tasks, or the end has come
   CondVar quiet_;  // a task's work or all of it ended
   std::deque<Task> tasks_ ABSL_GUARDED_BY(mutex_);
   unsigned unfinished_ ABSL_GUARDED_BY(mutex_) = 0;  // queued or running, with `done`
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
-  std::vector<std::thread> threads_;
+  std::vector<std::thread> threads_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace atl::work

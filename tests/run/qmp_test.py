@@ -566,7 +566,7 @@ class Firmware(Base):
         self.end(p)
 
     def test_pictures(self):
-        p = self.bios(*QMP)
+        p = self.bios("-sandbox", "dir=.", *QMP)
         c = self.client()
         if c.call("screendump", filename="a.png", format="png").get("error"):
             self.fail("no picture")
@@ -576,6 +576,72 @@ class Firmware(Base):
         with open("b.ppm", "rb") as f:
             self.assertEqual(f.read(2), b"P6")
         self.assertIn("nowhere", c.error("screendump", filename="nowhere/x")["desc"])
+        c.ok("quit")
+        self.end(p)
+
+
+    def tasks(self, p, words):
+        out = []
+        for task in os.listdir("/proc/%d/task" % p.pid):
+            with open("/proc/%d/task/%s/status" % (p.pid, task)) as f:
+                out.append([l.split()[1] for l in f if l.split(":")[0] in words])
+        return out
+
+    def test_sandbox(self):
+        subprocess.run([IMG, "create", "-q", "-f", "raw", "disk.raw", "8M"], check=True)
+        p = self.bios("-smp", "2", "-hda", "disk.raw", *QMP)
+        c = self.client()
+        # Every thread: main, CPUs, and the disks' once there is work.
+        tasks = self.tasks(p, ("NoNewPrivs", "Seccomp"))
+        self.assertGreaterEqual(len(tasks), 3)
+        self.assertEqual(tasks, [["1", "2"]] * len(tasks))
+        self.assertIn("-sandbox dir=", c.error("screendump", filename="a.ppm")["desc"])
+        self.assertFalse(os.path.exists("a.ppm"))
+        c.ok("system_reset")
+        c.ok("quit")
+        self.end(p)
+
+    def test_sandbox_off(self):
+        p = self.bios("-sandbox", "off", *QMP)
+        c = self.client()
+        self.assertEqual({t[0] for t in self.tasks(p, ("NoNewPrivs",))}, {"0"})
+        c.ok("screendump", filename="a.ppm")
+        c.ok("quit")
+        self.end(p)
+
+    def test_sandbox_options(self):
+        p = self.bios("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,"
+                      "resourcecontrol=deny,dir=.,dir=/tmp", *QMP)
+        c = self.client()
+        c.ok("screendump", filename=os.path.join(self.dir, "b.ppm"))
+        c.ok("quit")
+        self.end(p)
+        _, err = self.end(self.bios("-sandbox", "dir=nowhere"), 1)
+        self.assertIn(b"nowhere", err)
+
+    def test_media_from_a_folder(self):
+        os.mkdir("media")
+        os.mkdir("other")
+        for name in ("first.iso", "media/second.iso", "other/third.iso"):
+            with open(name, "wb") as f:
+                f.truncate(1 << 20)
+        p = self.bios("-cdrom", "first.iso", "-sandbox", "dir=media", *QMP)
+        c = self.client()
+        device = [b["device"] for b in c.ok("query-block") if b["removable"]][0]
+        c.ok("blockdev-change-medium", id=device, filename="media/second.iso")
+        self.assertTrue(c.wait_event("DEVICE_TRAY_MOVED")["data"]["tray-open"])
+        inserted = [b for b in c.ok("query-block") if b["device"] == device][0]["inserted"]
+        self.assertEqual(inserted["file"], "media/second.iso")
+        e = c.error("blockdev-change-medium", id=device, filename="other/third.iso")
+        self.assertIn("-sandbox dir=", e["desc"])
+        inserted = [b for b in c.ok("query-block") if b["device"] == device][0]["inserted"]
+        self.assertEqual(inserted["file"], "media/second.iso")
+        c.ok("eject", id=device)
+        self.assertNotIn("inserted",
+                         [b for b in c.ok("query-block") if b["device"] == device][0])
+        self.assertIn("[not inserted]", c.hmp("info block"))
+        c.hmp("change %s media/second.iso" % device)
+        self.assertIn("second.iso", c.hmp("info block"))
         c.ok("quit")
         self.end(p)
 

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cmd/run/sandbox.h"
+
+#include <sys/stat.h>
+#include <time.h>
+
+#include <cerrno>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "lib/base/status_macros.h"
+#include "lib/cli/main.h"
+#include "lib/host/file_cache.h"
+#include "lib/host/lockdown.h"
+
+// The sanitizers' runtime reads /proc and traces the process when it ends.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define ATOLL_SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define ATOLL_SANITIZED 1
+#endif
+#endif
+#ifndef ATOLL_SANITIZED
+#define ATOLL_SANITIZED 0
+#endif
+
+namespace atl::run {
+namespace {
+
+std::string FolderOf(const std::string& path) {
+  const size_t slash = path.rfind('/');
+  if (slash == std::string::npos) return ".";
+  return slash == 0 ? "/" : path.substr(0, slash);
+}
+
+absl::StatusOr<host::LockdownOptions> Needs(const Invocation& invocation) {
+  host::LockdownOptions out;
+  const vm::MachineConfig& m = invocation.machine;
+  // A guest that restarts is loaded anew.
+  for (const std::string& file : {m.kernel, m.initrd, m.bios}) {
+    if (!file.empty()) out.read.push_back(file);
+  }
+  const std::string cache = host::CacheFolder();
+  if (!cache.empty()) out.read.push_back(cache);
+  for (const std::string& dir : invocation.sandbox_dirs) {
+    struct stat st;
+    if (stat(dir.c_str(), &st) != 0) return ErrnoError(errno, absl::StrCat("-sandbox dir=", dir));
+    out.write.push_back(dir);
+  }
+  if (invocation.screendump) out.write.push_back(FolderOf(invocation.screendump->file));
+  return out;
+}
+
+}  // namespace
+
+absl::StatusOr<bool> EnterSandbox(const Invocation& invocation) {
+  const bool wanted = invocation.sandbox == Sandbox::kOn;
+  if (invocation.sandbox == Sandbox::kOff || (ATOLL_SANITIZED && !wanted)) return false;
+  tzset();  // reads its file now
+  ASSIGN_OR_RETURN(host::LockdownOptions options, Needs(invocation));
+  absl::StatusOr<host::LockdownResult> result = host::LockDown(options);
+  if (!result.ok()) {
+    if (wanted || result.status().code() != absl::StatusCode::kUnimplemented) {
+      return Annotate(result.status(), "-sandbox");
+    }
+    cli::PrintWarning(cli::ProgramName(), absl::StrCat("no sandbox: ", result.status().message()));
+    return false;
+  }
+  if (!result->paths) {
+    if (wanted) {
+      return absl::UnimplementedError("-sandbox: the kernel has no Landlock to confine paths");
+    }
+    cli::PrintWarning(cli::ProgramName(),
+                      "the kernel has no Landlock: a guest that takes over this process could read "
+                      "every file that you can");
+  }
+  RETURN_IF_ERROR(host::CheckLockdown(*result));
+  return true;
+}
+
+}  // namespace atl::run

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// Giving up what a process does not need any more, for good: what takes it over
+// later finds little to do. No new privileges, Landlock (paths, TCP, abstract
+// sockets, signals: linux/landlock.h) and a seccomp filter.
+//
+// After it: files can be opened only below the paths named; no program can be
+// executed, no process made, traced or signalled, no socket made, bound or
+// connected, no memory made executable. Descriptors that are open stay so, and
+// threads can be made. What is refused fails with EPERM or EACCES.
+#ifndef LIB_HOST_LOCKDOWN_H_
+#define LIB_HOST_LOCKDOWN_H_
+
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+namespace atl::host {
+
+struct LockdownOptions {
+  // Files and folders that may be read. What is not there is left out.
+  std::vector<std::string> read;
+  // Folders in which files may be made, read, written, renamed and removed.
+  std::vector<std::string> write;
+};
+
+struct LockdownResult {
+  // False where the kernel has no Landlock: then every file that the user can
+  // read can be read, and none written.
+  bool paths = false;
+};
+
+// On the process' only thread: FailedPrecondition where there are others, which
+// Landlock would not reach, and Unimplemented where the kernel has no seccomp.
+absl::StatusOr<LockdownResult> LockDown(const LockdownOptions& options);
+
+// Tries what LockDown() took away. An error names what was not refused.
+absl::Status CheckLockdown(const LockdownResult& result);
+
+}  // namespace atl::host
+
+#endif  // LIB_HOST_LOCKDOWN_H_
