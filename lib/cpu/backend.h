@@ -115,6 +115,8 @@ struct BackendOptions {
   // -accel auto, where the self-test of what will not do only delays the guest.
   bool thorough = true;
   std::string cpu = "max";  // soft: "max" or "base", what guests are offered
+  // soft: everything translated is compared with the interpreter; one vCPU only.
+  bool verify = false;
 };
 
 struct Backend {

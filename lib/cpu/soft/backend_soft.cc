@@ -27,10 +27,12 @@ absl::StatusOr<std::unique_ptr<Vm>> CreateVm(const BackendOptions& options, Gues
     return absl::InvalidArgumentError(
         absl::StrCat("software CPU: no model '", options.cpu, "': it has max and base"));
   }
-  return std::unique_ptr<Vm>(std::make_unique<soft::SoftVm>(
-      memory, base ? soft::CpuModel::kBase : soft::CpuModel::kMax,
-      soft::TranslateConfig{
-          .on = options.translate, .code_bytes = options.code_bytes, .precise = options.precise}));
+  return std::unique_ptr<Vm>(
+      std::make_unique<soft::SoftVm>(memory, base ? soft::CpuModel::kBase : soft::CpuModel::kMax,
+                                     soft::TranslateConfig{.on = options.translate,
+                                                           .code_bytes = options.code_bytes,
+                                                           .precise = options.precise,
+                                                           .verify = options.verify}));
 }
 
 }  // namespace

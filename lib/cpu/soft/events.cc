@@ -8,6 +8,7 @@
 #include "lib/cpu/soft/code_cache.h"
 #include "lib/cpu/soft/translate.h"
 #include "lib/cpu/soft/vcpu.h"
+#include "lib/cpu/soft/verify.h"
 #include "lib/cpu/soft/vm.h"
 
 namespace atl::cpu::soft {
@@ -147,12 +148,35 @@ SoftVcpu::Next SoftVcpu::LookAtEvents() {
   return slow ? Next::kSingle : Next::kRun;
 }
 
+// One translated block beside the interpreter. Nothing is linked, so that each
+// comes here.
+Step SoftVcpu::RunVerified(Native& n) {
+  Step step;
+  const Verifier::Result result = verifier->Run(
+      *n.block,
+      [&] {
+        block_version_at = nullptr;
+        const Translator::Outcome outcome = translator->Run(n);
+        return outcome.left == Translator::Left::kStep ? outcome.step : Step::kBranch;
+      },
+      &step);
+  block_version_at = nullptr;
+  if (result == Verifier::Result::kDiffers) {
+    exit.reason = ExitReason::kError;
+    exit.detail = verifier->report();
+    return Step::kExit;
+  }
+  return step == Step::kNext ? Step::kBranch : step;
+}
+
 // Runs translated code from `n` until it ends (null: what RunBlocks() returns is
 // in `go`), or comes to a block that has no translation yet.
 Block* SoftVcpu::RunNative(Native* n, bool* go) {
   block_version_at = nullptr;
   for (;;) {
-    const Translator::Outcome outcome = translator->Run(*n);
+    const Translator::Outcome outcome =
+        verifier == nullptr ? translator->Run(*n)
+                            : Translator::Outcome{Translator::Left::kStep, 0, RunVerified(*n), 0};
     switch (outcome.left) {
       case Translator::Left::kPoll:
         return nullptr;

@@ -427,6 +427,7 @@ void Mmu::ReadTarget(const Target& target, uint8_t* to, unsigned size) {
     CopyFrom(to, target.host, size);
     return;
   }
+  if (log_ != nullptr) log_->Unrepeatable();
   // Aligned pieces, as the bus would see.
   for (unsigned done = 0; done < size;) {
     const uint64_t at = target.physical + done;
@@ -441,10 +442,15 @@ void Mmu::ReadTarget(const Target& target, uint8_t* to, unsigned size) {
 void Mmu::WriteTarget(const Target& target, const uint8_t* from, unsigned size) {
   if (target.host != nullptr) [[likely]] {
     if (target.rom) return;
+    if (log_ != nullptr) [[unlikely]] {
+      log_->Add(target.host, size);
+      if (target.code) log_->Unrepeatable();
+    }
     CopyFrom(target.host, from, size);
     if (target.code) vcpu_.vm.CodeWritten(target.ram_page, target.physical & kOffset, size);
     return;
   }
+  if (log_ != nullptr) log_->Unrepeatable();
   for (unsigned done = 0; done < size;) {
     const uint64_t at = target.physical + done;
     unsigned n = 8;
@@ -510,6 +516,10 @@ uint8_t* Mmu::RmwPointer(uint64_t linear, unsigned size, Rights rights, bool sta
   }
   if (t.host == nullptr || t.rom || first < size) return nullptr;
   if (breakpoint_count_ != 0) CheckBreakpoints(linear, size, true);
+  if (log_ != nullptr) [[unlikely]] {
+    log_->Add(t.host, size);
+    if (t.code) log_->Unrepeatable();
+  }
   return t.host;
 }
 

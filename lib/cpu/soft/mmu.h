@@ -24,6 +24,7 @@
 
 #include "lib/cpu/soft/rights.h"
 #include "lib/cpu/soft/walk.h"
+#include "lib/cpu/soft/write_log.h"
 #include "lib/mem/guest_memory.h"
 
 namespace atl::cpu::soft {
@@ -60,7 +61,8 @@ class Mmu {
   template <typename T>
   uint8_t* FastWrite(uint64_t linear, bool user) {
     TlbEntry& e = tlb_[user ? kUserTable : data_table_][(linear >> kPageShift) & (kTlbSize - 1)];
-    if (((linear + sizeof(T) - 1) & ~(kPageSize - 1)) != e.write_tag) [[unlikely]]
+    if ((((linear + sizeof(T) - 1) & ~(kPageSize - 1)) | no_fast_writes_) != e.write_tag)
+        [[unlikely]]
       return nullptr;
     return reinterpret_cast<uint8_t*>(linear + e.addend);
   }
@@ -77,7 +79,8 @@ class Mmu {
   template <typename T>
   uint8_t* FastWriteImplicit(uint64_t linear) {
     TlbEntry& e = tlb_[kKernelTable][(linear >> kPageShift) & (kTlbSize - 1)];
-    if (((linear + sizeof(T) - 1) & ~(kPageSize - 1)) != e.write_tag) [[unlikely]]
+    if ((((linear + sizeof(T) - 1) & ~(kPageSize - 1)) | no_fast_writes_) != e.write_tag)
+        [[unlikely]]
       return nullptr;
     return reinterpret_cast<uint8_t*>(linear + e.addend);
   }
@@ -156,6 +159,13 @@ class Mmu {
   // The user's table of fast entries, for translated code; the kernel's present
   // one is in the TranslateArea.
   const TlbEntry* user_table() const { return tlb_[kUserTable]; }
+
+  // From now on stores of the interpreter go into `log`; null: no more. Translated
+  // code is not to run meanwhile.
+  void SetWriteLog(WriteLog* log) {
+    log_ = log;
+    no_fast_writes_ = log != nullptr ? 2 : 0;
+  }
 
   // For PAE: loads the PDPTEs from `cr3`; false: reserved bits set.
   bool LoadPdptes(uint64_t cr3);
@@ -257,6 +267,8 @@ class Mmu {
   uint16_t writers_[kWriterBuckets];
   uint16_t next_writer_[kTables * kTlbSize];
   unsigned data_table_ = kKernelTable;
+  WriteLog* log_ = nullptr;
+  uint64_t no_fast_writes_ = 0;  // or a bit that no tag has
   Filled filled_[kTables];
   Paging paging_;
   PhysicalMap map_;

@@ -11,6 +11,7 @@
 #include "lib/cpu/soft/code_cache.h"
 #include "lib/cpu/soft/msr.h"
 #include "lib/cpu/soft/translate.h"
+#include "lib/cpu/soft/verify.h"
 #include "lib/cpu/soft/vm.h"
 
 namespace atl::cpu::soft {
@@ -62,8 +63,13 @@ SoftVcpu::SoftVcpu(SoftVm& vm, GuestMemory& memory, const VcpuConfig& config)
   Reset();
   if (vm.translate().on) {
     // Where there is no executable memory, the interpreter does.
-    auto made = Translator::Create(*this, vm.translate());
+    TranslateConfig config = vm.translate();
+    if (config.verify) config.heat = 0;
+    auto made = Translator::Create(*this, config);
     if (made.ok()) translator = *std::move(made);
+  }
+  if (vm.translate().verify && translator != nullptr) {
+    verifier = std::make_unique<Verifier>(*this, vm.translate().precise);
   }
   vm.Add(this);
 }

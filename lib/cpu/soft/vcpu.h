@@ -28,6 +28,7 @@ namespace atl::cpu::soft {
 class SoftVm;
 class CodeCache;
 class Translator;
+class Verifier;
 struct Block;
 struct Native;
 
@@ -142,8 +143,10 @@ class SoftVcpu final : public Vcpu {
   Next LookAtEvents();
   bool Deliver();  // `fault`
   bool RunBlocks();
+  std::unique_ptr<Verifier> verifier;  // null: translated code is believed
   // Runs translated code from `n`. The block to interpret next, or null: see `go`.
   Block* RunNative(Native* n, bool* go);
+  Step RunVerified(Native& n);
   bool RunSingle();
   bool CheckCodeBreakpoints();
   void TakeInit();

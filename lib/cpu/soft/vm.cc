@@ -45,6 +45,8 @@ SoftVm::~SoftVm() {
 }
 
 absl::StatusOr<std::unique_ptr<Vcpu>> SoftVm::CreateVcpu(const VcpuConfig& config) {
+  if (translate_.verify && config.count > 1)
+    return absl::InvalidArgumentError("software CPU: verify needs a guest with one vCPU");
   return std::unique_ptr<Vcpu>(std::make_unique<SoftVcpu>(*this, memory_, config));
 }
 
