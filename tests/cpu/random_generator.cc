@@ -324,8 +324,7 @@ bool ProgramGenerator::InstructionOf(Group group) {
           Piece::Fix{.kind = Piece::Fix::kToPlace, .at = d.insn.raw.disp.offset, .target = to};
     }
     // The host may leave other bits there than the manual says nothing of.
-    if (p_->kind == Program::kHost && d.insn.cpu_flags != nullptr &&
-        d.insn.cpu_flags->undefined != 0)
+    if (p_->defined_flags && d.insn.cpu_flags != nullptr && d.insn.cpu_flags->undefined != 0)
       Emit({0x39, 0xC0});  // CMP EAX, EAX
     return true;
   }

@@ -25,8 +25,12 @@ struct RunMode {
   std::string name;
   bool single = false;  // events are looked at before every instruction
   bool interrupts = false;
+  // Not the interpreter: code is translated after `heat` executions.
   bool translate = false;
-  uint32_t heat = 20;  // executions before a block is translated
+  uint32_t heat = 1;
+  // Arithmetic flags are right at faults too, where nothing reads them any more.
+  bool precise_flags = true;
+  bool verify = false;  // each translated block beside the interpreter
 };
 
 struct Event {
@@ -63,7 +67,7 @@ class RandomMachine {
 absl::StatusOr<std::unique_ptr<RandomMachine>> CreateRandomMachine(const RunMode& mode);
 
 // Empty where they agree; else what differs, a line each.
-std::string Difference(const RunResult& expected, const RunResult& got);
+std::string Difference(const RunResult& expected, const RunResult& got, const RunMode& mode);
 
 }  // namespace atl::cpu::test
 

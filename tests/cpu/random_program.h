@@ -57,6 +57,8 @@ struct Program {
   };
 
   Kind kind = kUser;
+  // No instruction reads flags that the one before leaves undefined.
+  bool defined_flags = true;
   uint64_t offset = 0;  // of the code in its pages
   std::vector<Piece> pieces;
   std::vector<Pointer> pointers;

@@ -568,6 +568,7 @@ Program ProgramGenerator::Make(Program::Kind kind) {
   Program p;
   p_ = &p;
   p.kind = kind;
+  p.defined_flags = kind == Program::kHost || random_.Percent(40);
   const Case c = generator_.MakeBlock(0);
   p.start = c.start;
   p.data = *c.data;

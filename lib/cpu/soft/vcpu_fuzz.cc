@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Arbitrary machine code and registers in each mode: a guest may crash itself,
-// never its host. Bytes 0 and 1: mode, paging, privilege, place; then 16 that
-// registers are made of; the rest is code, begun at several of its bytes.
+// Arbitrary machine code and registers in each mode, interpreted or translated at
+// once: a guest may crash itself, never its host. Bytes 0 and 1: mode, paging,
+// privilege, place, translation; then 16 that registers are made of; the rest is
+// code, begun at several of its bytes.
 //
 // Aborts where a guest's store reaches memory that is none of its own (RAM has
 // guard pages around it, a ROM must keep its bytes) and where a loop outlives a
 // kick by more than kLimitMs of the vCPU's CPU time. --mode=NAME keeps to one
-// mode; the longest time from a kick to the end of Run() is printed at exit.
+// mode, --translate=on or off to one way; the longest time from a kick to the end of Run() is
+// printed at exit.
 #include <pthread.h>
 #include <time.h>
 
@@ -58,7 +60,7 @@ enum Mode : int {
   kModes
 };
 constexpr const char* kModeNames[kModes] = {"real", "v86", "prot16", "prot32", "long64", "compat"};
-int only_mode = -1;
+int only_mode = -1, only_translate = -1;
 
 uint64_t longest_ns = 0, kicked = 0, rounds = 0;
 
@@ -240,6 +242,10 @@ extern "C" int LLVMFuzzerInitialize(int* argc, char*** argv) {
   int kept = 1;
   for (int i = 1; i < *argc; ++i) {
     const std::string argument = (*argv)[i];
+    if (argument == "--translate=on" || argument == "--translate=off") {
+      only_translate = argument == "--translate=on";
+      continue;
+    }
     if (argument.rfind("--mode=", 0) != 0) {
       (*argv)[kept++] = (*argv)[i];
       continue;
@@ -262,7 +268,8 @@ namespace {
 uint64_t RunInput(const uint8_t* data, size_t size) {
   // Made once, and alive to the end of the process.
   static Watchdog& watchdog = *new Watchdog;
-  Guest g;
+  const bool translate = only_translate >= 0 ? only_translate != 0 : (data[1] & 8) != 0;
+  Guest g(1, CpuModel::kMax, {.on = translate, .code_bytes = size_t{1} << 20, .heat = 1});
   std::vector<uint8_t> rom(kRomBytes + kPageSize, 0x90);
   uint8_t* rom_page = rom.data() + (-reinterpret_cast<uint64_t>(rom.data()) & (kPageSize - 1));
   g.memory->SetSlot(Gpa(kRom), kRomBytes, rom_page, SlotKind::kRom);

@@ -18,12 +18,11 @@ Segment Flat(uint16_t selector, uint8_t type) {
 
 }  // namespace
 
-Guest::Guest(unsigned vcpus, CpuModel model) {
+Guest::Guest(unsigned vcpus, CpuModel model, const TranslateConfig& translate) {
   auto created = GuestMemory::Create(kRam);
   if (!created.ok()) std::abort();
   memory = std::move(*created);
-  // As it is by default, but for counting instructions and exact flags.
-  vm_ = std::make_unique<SoftVm>(*memory, model, TranslateConfig{.precise = true});
+  vm_ = std::make_unique<SoftVm>(*memory, model, translate);
   for (unsigned i = 0; i < vcpus; ++i)
     vcpus_.push_back(std::make_unique<SoftVcpu>(*vm_, *memory, VcpuConfig{i, vcpus, &bus}));
   for (unsigned v = 0; v < 32; ++v) memory->Store<uint8_t>(Gpa(kHandler + 16 * v), 0xF4);

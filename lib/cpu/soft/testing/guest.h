@@ -56,7 +56,9 @@ class Guest {
   static constexpr uint64_t kPageTable = 0x40000;  // the PTEs of the first 16 MiB
   static constexpr uint64_t kIdt = 0x1000, kGdt = 0x2000, kTss = 0x3000;
 
-  explicit Guest(unsigned vcpus = 1, CpuModel model = CpuModel::kMax);
+  // Translation as it is by default, but for counting instructions and exact flags.
+  explicit Guest(unsigned vcpus = 1, CpuModel model = CpuModel::kMax,
+                 const TranslateConfig& translate = {.precise = true});
 
   void Write(uint64_t at, std::initializer_list<uint8_t> bytes) {
     memory->Write(Gpa(at), std::vector<uint8_t>(bytes));
