@@ -61,9 +61,12 @@ void TranslateArea::ForgetPage(uint64_t page, bool large) {
     uint64_t& key = exec_key[t][ExecSlot(page)];
     if (key != kNoKey && key >> 28 == ExecKey(page, 0) >> 28) key = kNoKey;
     if (seen[t][SeenSlot(page)] == 0) continue;
+    // Sites went on to other pages since: what they hold now is found out on the way.
+    std::memset(seen[t], 0, sizeof seen[t]);
     for (unsigned i = 0; i < filled_count[t]; ++i) {
       SiteSlot& s = slots[filled[t][i]];
       if (s.tag == page) s = stale;
+      seen[t][SeenSlot(s.tag)] = 1;
     }
   }
 }
