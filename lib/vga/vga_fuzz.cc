@@ -52,7 +52,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   unsigned pictures = 0;
   atl::dev::FuzzDevice({data, size}, lock, clock, *card.pci, *twin.pci, regions, [&](uint8_t b) {
     // The end of the window, which the offsets above do not reach.
-    card.vga.WriteWindow(0x1FF00u + b, 8, b * 0x0101010101010101);
+    card.vga.WriteWindow(0x1FF00u + b, 8, uint64_t{b} * 0x0101010101010101);
     card.vga.ReadWindow(0x18000u + 64 * b, 8);
     constexpr unsigned kMaxPictures = 3;
     if (++pictures > kMaxPictures) return;
