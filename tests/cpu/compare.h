@@ -23,7 +23,7 @@ struct Tolerance {
   bool ignore_data_of_fault = false;
   bool ignore_x87_of_fault = false;
   bool any_memory_fault = false;
-  // Gathers: how far they came.
+  // Gathers: how far they came, which differs between makers.
   bool ignore_vectors_of_fault = false;
   // DPPS and DPPD stop after their first step, with its flags only.
   bool ignore_mxcsr_of_fault = false;

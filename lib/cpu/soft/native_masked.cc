@@ -106,7 +106,8 @@ Step MaskedStore(SoftVcpu& c, const Insn& in) {
 // ---- Gathers ----
 
 // Elements are read from the lowest on; what was read before a fault stays in the
-// destination, its mask cleared, so that the instruction goes on from there.
+// destination, its mask cleared, so that the instruction goes on from there. The
+// rest of both registers is then as it was, as AMD's processors have it.
 template <typename Index, typename Element>
 Step Gather(SoftVcpu& c, const Insn& in) {
   if (CheckAvx(c) != Step::kNext) return Step::kFault;
@@ -116,8 +117,7 @@ Step Gather(SoftVcpu& c, const Insn& in) {
   const Bytes index(c, in.reg1);
   const uint64_t base = Slot(c, in.base_slot) + static_cast<uint64_t>(in.disp);
   Step step = Step::kNext;
-  unsigned i = 0;
-  for (; i < count; i++) {
+  for (unsigned i = 0; i < count; i++) {
     if (!mask.Selects(i, kSize)) {
       memset(mask.b + i * kSize, 0, kSize);
       continue;
@@ -133,13 +133,10 @@ Step Gather(SoftVcpu& c, const Insn& in) {
     memcpy(to.b + i * kSize, &v, kSize);
     memset(mask.b + i * kSize, 0, kSize);
   }
-  if (step == Step::kFault) {
-    for (; i < count; i++) {
-      memset(mask.b + i * kSize, mask.Selects(i, kSize) ? 0xFF : 0, kSize);
-    }
+  if (step == Step::kNext) {
+    memset(mask.b + count * kSize, 0, sizeof mask.b - count * kSize);
+    memset(to.b + count * kSize, 0, sizeof to.b - count * kSize);
   }
-  memset(mask.b + count * kSize, 0, sizeof mask.b - count * kSize);
-  if (step == Step::kNext) memset(to.b + count * kSize, 0, sizeof to.b - count * kSize);
   to.Give(c, in.reg0);
   mask.Give(c, in.reg2);
   return step;

@@ -6,10 +6,10 @@
 // registers 1 and 2, RAX and RCX, memory at [RDI] or [RSI]) between loads and
 // stores of what it uses. VEX encodings have up to four operands: number n is
 // vector register n + 1, or RAX, or memory at the n-th of [RDI], [RSI], [RDX] and
-// [RCX]. It depends on opcode, immediate and operand kinds
-// only, never on the guest's register numbers or addresses: so a hostile guest
-// cannot make more of them than there are encodings (some 115,000), and they are
-// kept for the life of the process, shared by all vCPUs.
+// [RCX]. A thunk depends on opcode, immediate and operand kinds only, never on the
+// guest's register numbers or addresses: so a hostile guest cannot make more of
+// them than there are encodings (some 115,000), and they are kept for the life of
+// the process, shared by all vCPUs.
 //
 // Code memory is a memfd mapped twice, writable and executable.
 //
