@@ -102,7 +102,7 @@ Step Xsave(SoftVcpu& c, const Insn& in) {
   const unsigned size = asked & kXcr0Avx ? kWhole : kAvxAt;
   uint64_t linear;
   if (!LinearOf(c, in, size, true, &linear)) return Step::kFault;
-  if (linear & 63) return RaiseMisaligned(c, in, linear);
+  if (linear & 63) return c.Raise(kGp, 0);  // before its address is found not canonical
   const bool user = c.user();
   uint8_t* const direct = size == kWhole ? c.mmu.FastWrite<ByteArray<kWhole>>(linear, user)
                                          : c.mmu.FastWrite<ByteArray<kAvxAt>>(linear, user);
@@ -159,7 +159,7 @@ Step Xrstor(SoftVcpu& c, const Insn& in) {
   const uint64_t asked = Pair(c) & c.s.xcr0;
   uint64_t linear;
   if (!LinearOf(c, in, kAvxAt, false, &linear)) return Step::kFault;
-  if (linear & 63) return RaiseMisaligned(c, in, linear);
+  if (linear & 63) return c.Raise(kGp, 0);  // before its address is found not canonical
   // A copy, as another vCPU may be writing to it.
   alignas(64) uint8_t image[kWhole];
   const auto read = [&](unsigned at, unsigned size) {
@@ -176,7 +176,9 @@ Step Xrstor(SoftVcpu& c, const Insn& in) {
   if (!HeaderValid(c, header)) return c.Raise(kGp, 0);
   const bool compacted = header[1] & kCompacted;
   const uint64_t loaded = asked & header[0];
-  if (direct == nullptr && (loaded & kXcr0Avx)) {
+  // In the standard form what is asked for must be there, even where it goes to
+  // its initial state.
+  if (direct == nullptr && ((compacted ? loaded : asked) & kXcr0Avx)) {
     if (!LinearOf(c, in, kWhole, false, &linear) || !read(kAvxAt, kAvxBytes)) return Step::kFault;
   }
   const bool takes_mxcsr =
