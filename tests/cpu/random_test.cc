@@ -149,7 +149,8 @@ class RandomTest : public testing::Test {
     if (differences_ > kMaxReports) return;
     Program less = program;
     std::string now = difference;
-    if (DiffersAtAll(machine, less, &now)) {
+    if (std::string again; DiffersAtAll(machine, less, &again)) {
+      now = again;
       Shrink(&less, [&](const Program& p) {
         std::string d;
         if (!DiffersAtAll(machine, p, &d)) return false;

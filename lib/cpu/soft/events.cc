@@ -91,8 +91,8 @@ SoftVcpu::Next SoftVcpu::LookAtEvents() {
   if (constexpr uint32_t kOnce = kFlushRequest | kInternalRequest | kCodeRequest; posted & kOnce) {
     requests.fetch_and(~kOnce, std::memory_order_acq_rel);
     if (mmu.flush_requested()) mmu.TakeFlushRequest();
-    if (translator != nullptr) translator->TakeWrittenPages();
   }
+  if (translator != nullptr && translator->HasWrittenPages()) translator->TakeWrittenPages();
   if (posted & kInitRequest) {
     requests.fetch_and(~uint32_t{kInitRequest}, std::memory_order_acq_rel);
     TakeInit();

@@ -144,6 +144,7 @@ void Translator::Unlink(Native& n) {
 
 void Translator::NoteCodeWritten(uint64_t ram_page) {
   MutexLock lock(&written_mu_);
+  any_written_.store(true, std::memory_order_release);
   if (!written_.empty() && written_.back() == ram_page) return;
   if (written_.size() < kMaxWritten) written_.push_back(ram_page);
 }
@@ -153,6 +154,7 @@ void Translator::TakeWrittenPages() {
   {
     MutexLock lock(&written_mu_);
     pages.swap(written_);
+    any_written_.store(false, std::memory_order_relaxed);
   }
   auto drop = [this](std::vector<Native*>& natives) {
     for (Native* n : natives) Unlink(*n);

@@ -34,6 +34,7 @@
 #ifndef LIB_CPU_SOFT_TRANSLATE_H_
 #define LIB_CPU_SOFT_TRANSLATE_H_
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -116,6 +117,7 @@ class Translator {
   void Clear();
   // A page with code was written to. Any thread.
   void NoteCodeWritten(uint64_t ram_page);
+  bool HasWrittenPages() const { return any_written_.load(std::memory_order_acquire); }
   void TakeWrittenPages();
 
   size_t code_used() const { return code_->getSize(); }
@@ -162,6 +164,7 @@ class Translator {
   absl::flat_hash_map<uint64_t, std::vector<Native*>> by_page_;
   uint64_t epoch_ = 0;
 
+  std::atomic<bool> any_written_{false};
   Mutex written_mu_;
   std::vector<uint64_t> written_ ABSL_GUARDED_BY(written_mu_);
 };
