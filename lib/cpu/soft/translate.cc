@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "lib/base/status_macros.h"
+#include "lib/cpu/soft/native_fpu.h"
 #include "lib/cpu/soft/translate_emit.h"
 #include "lib/cpu/soft/vcpu.h"
 
@@ -100,6 +101,7 @@ Translator::Outcome Translator::Run(Native& n) {
   area_.exec_key[n.user][TranslateArea::ExecSlot(n.linear)] =
       TranslateArea::ExecKey(n.linear, n.ram_page);
   const uint64_t r = enter_(&vcpu_, memory_.Executable(n.direct));
+  if (area_.fpu_loaded[2] != 0) SaveX87();
   const uint32_t low = static_cast<uint32_t>(r);
   switch (static_cast<Glue>(r >> 32)) {
     case kGlueExit:
@@ -173,16 +175,77 @@ uint64_t Translator::CallHandler(SoftVcpu* c, uint32_t point) {
   Translator& t = *c->translator;
   const NativePoint& p = t.points_[point];
   c->s.rip = p.rip;
+  // Handlers and devices may use x87 instructions.
+  const bool x87 = t.area_.fpu_loaded[2] != 0;
+  if (x87) t.SaveX87();
   Step step = p.insn->run(*c, *p.insn);
   if (step != Step::kFault) {
     c->retired.store(c->retired.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
   }
   if (step == Step::kNext) {
-    if (c->Posted() == 0) return 0;
+    if (c->Posted() == 0) {
+      if (t.area_.fpu_loaded[0] != 0) t.LookAtVectors();
+      if (x87) t.LoadX87();
+      return 0;
+    }
     step = Step::kLeave;
   }
   if (step == Step::kLeave || step == Step::kExit) c->s.rip = p.rip + p.insn->length;
   t.step_ = step;
+  return uint64_t{kGlueStep} << 32;
+}
+
+// With an exception unmasked the host would raise it.
+void Translator::LookAtVectors() {
+  const CpuState& s = vcpu_.s;
+  const bool xmm = (s.cr0 & (kCr0Em | kCr0Ts)) == 0 && (s.cr4 & kCr4Osfxsr) != 0 &&
+                   (FpuGet<uint32_t>(s.fpu, FpuState::kMxcsr) & kMxcsrMasks) == kMxcsrMasks;
+  const bool ymm = xmm && (s.cr4 & kCr4Osxsave) != 0 &&
+                   (s.xcr0 & (kXcr0Sse | kXcr0Avx)) == (kXcr0Sse | kXcr0Avx);
+  area_.fpu_loaded[0] = xmm;
+  area_.fpu_loaded[1] = ymm;
+}
+
+// The same of x87's, where an exception that is pending counts too.
+void Translator::LoadX87() {
+  const CpuState& s = vcpu_.s;
+  if ((s.cr0 & (kCr0Em | kCr0Ts)) != 0 ||
+      (FpuGet<uint16_t>(s.fpu, FpuState::kFcw) & kFswFlags) != kFswFlags ||
+      (FpuGet<uint16_t>(s.fpu, FpuState::kFsw) & kFswEs) != 0)
+    return;
+  // XMM registers too: to where they are saved, and loaded again behind this.
+  const uint32_t mxcsr = area_.host_mxcsr;
+  asm volatile("fxrstor64 %0\n\tldmxcsr %1" : : "m"(vcpu_.s.fpu.image), "m"(mxcsr) : "memory");
+  area_.fpu_loaded[2] = 1;
+}
+
+void Translator::SaveX87() {
+  alignas(16) uint8_t image[512];
+  asm volatile("fxsave64 %0\n\tfninit" : "=m"(image) : : "memory");
+  uint8_t* to = vcpu_.s.fpu.image;
+  // The control, status and tag words and the registers. Where the instruction
+  // and its operand were, is known of the host's only.
+  std::memcpy(to, image, FpuState::kFop);
+  std::memset(to + FpuState::kFop, 0, FpuState::kMxcsr - FpuState::kFop);
+  std::memcpy(to + FpuState::kSt, image + FpuState::kSt, FpuState::kXmm - FpuState::kSt);
+  area_.fpu_loaded[2] = 0;
+}
+
+uint64_t Translator::UseFpu(SoftVcpu* c, uint32_t point) {
+  Translator& t = *c->translator;
+  const NativePoint& p = t.points_[point];
+  const bool x87 = t.area_.fpu_loaded[2] != 0;
+  if (p.fpu == 2) {
+    t.LoadX87();
+  } else {
+    t.LookAtVectors();
+  }
+  if (t.area_.fpu_loaded[p.fpu] != 0) return 0;
+  if (x87) t.SaveX87();
+  if (CallHandler(c, point) == 0) {
+    c->s.rip = p.rip + p.insn->length;
+    t.step_ = Step::kBranch;
+  }
   return uint64_t{kGlueStep} << 32;
 }
 

@@ -82,6 +82,7 @@ struct NativeExit {
 struct NativePoint {
   const Insn* insn = nullptr;
   uint64_t rip = 0;
+  uint8_t fpu = 0;  // which of TranslateArea::fpu_loaded it needs, if any
 };
 
 class Translator {
@@ -132,7 +133,7 @@ class Translator {
   absl::Status Init();
   void EmitGlue();
   const uint8_t* EmitProbe(bool user, bool write, bool restore_flags);
-  const uint8_t* EmitCallHandler(bool restore_flags);
+  const uint8_t* EmitCall(uint64_t (*function)(SoftVcpu*, uint32_t), bool flags, bool save_flags);
   void EmitSpill(int stack_bytes, bool flags);
   void EmitReload(bool flags);
   void EmitLeave();
@@ -141,6 +142,13 @@ class Translator {
   const uint8_t** JumpOf(const Native& n);
   Native* Make(Block& b, uint64_t linear);
   static uint64_t CallHandler(SoftVcpu* c, uint32_t point);
+  // Marks registers as loaded where they may be; else executes the instruction.
+  static uint64_t UseFpu(SoftVcpu* c, uint32_t point);
+  void LoadX87();
+  void SaveX87();
+  void LookAtVectors();  // whether they may still be
+  const uint8_t* EmitSaveVectors();
+  const uint8_t* EmitLoadVectors();
 
   SoftVcpu& vcpu_;
   TranslateArea& area_;
@@ -155,7 +163,10 @@ class Translator {
   const uint8_t* poll_glue_ = nullptr;
   const uint8_t* map_glue_ = nullptr;
   const uint8_t* jump_glue_ = nullptr;
-  const uint8_t* call_glue_[2] = {};         // [restore flags]
+  const uint8_t* call_glue_[2] = {};  // [restore flags]
+  const uint8_t* fpu_glue_[2] = {};   // [flags in the host]
+  const uint8_t* save_vectors_ = nullptr;
+  const uint8_t* load_vectors_ = nullptr;
   const uint8_t* probe_glue_[2][2][2] = {};  // [user][write][restore flags]
 
   std::deque<Native> natives_;

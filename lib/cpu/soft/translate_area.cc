@@ -10,6 +10,7 @@ namespace atl::cpu::soft {
 
 void TranslateArea::Init() {
   go_on.store(1, std::memory_order_relaxed);
+  host_mxcsr = 0x1F80;
   // Bits 62 and 47 differ: not canonical. The two pages differ in bit 46.
   uint64_t random = 0;
   if (getrandom(&random, sizeof random, 0) != sizeof random) random = 0x5C19E2D4B7A35C19;

@@ -45,7 +45,9 @@ struct alignas(64) TranslateArea {
   // Zero: something is to be looked at; translated code leaves at the next loop
   // or indirect branch. Written by any thread.
   std::atomic<uint32_t> go_on;
-  uint32_t fpu_loaded;    // the host's vector registers hold the guest's
+  uint32_t host_mxcsr;  // outside of translated code
+  // The host's registers hold the guest's: [0] XMM, [1] YMM too, [2] x87's.
+  uint32_t fpu_loaded[4];
   uint32_t open_kernel;   // kernel_tlb is the table that opens user pages (AC)
   uint32_t kernel_local;  // the TLB had a kernel page that is not global
   uint32_t filled_count[2];

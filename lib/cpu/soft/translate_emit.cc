@@ -41,7 +41,10 @@ void BlockEmitter::StoreHome(int guest, int host) {
 
 uint32_t BlockEmitter::Point(unsigned i) {
   const uint32_t point = static_cast<uint32_t>(t_.points_.size());
-  t_.points_.push_back({&insns_[i], Rip(i)});
+  t_.points_.push_back({&insns_[i], Rip(i),
+                        static_cast<uint8_t>(info_[i].x87     ? 2
+                                             : parsed_[i].vex ? 1
+                                                              : 0)});
   t_.area_.slots[point] = t_.area_.empty;
   return point;
 }
@@ -109,7 +112,8 @@ void BlockEmitter::Liveness() {
   for (unsigned i = count_; i-- > 0;) {
     const OpInfo& o = info_[i];
     uint16_t reads = o.reads;
-    if (o.form == Form::kInterpret || (t_.config_.precise && insns_[i].has_mem)) reads = kAllFlags;
+    const bool faults = insns_[i].has_mem || o.vector || o.x87;
+    if (o.form == Form::kInterpret || (t_.config_.precise && faults)) reads = kAllFlags;
     if (t_.config_.precise && o.form >= Form::kDivide) reads = kAllFlags;
     live_[i] = static_cast<uint16_t>((live_[i + 1] & ~o.writes) | reads);
   }
@@ -236,6 +240,12 @@ void BlockEmitter::FixStubs() {
 }
 
 void BlockEmitter::FinishStubs() {
+  for (const Stub& s : vector_stubs_) {
+    a_.PatchHere(s.from[0]);
+    a_.push(s.point);
+    a_.CallTo(t_.fpu_glue_[s.restore]);
+    a_.JmpTo(s.again);
+  }
   for (const Stub& s : stubs_) {
     for (uint8_t* from : s.from) {
       if (from != nullptr) a_.PatchHere(from);
@@ -285,12 +295,39 @@ void BlockEmitter::Interpret(unsigned i) {
   a_.push(Point(i));
   a_.CallTo(t_.call_glue_[0]);
   flags_ = Flags::kSaved;
+  loaded_ = 0;
+}
+
+void BlockEmitter::EnsureFpu(unsigned i) {
+  const unsigned kind = info_[i].x87 ? 2 : parsed_[i].vex ? 1 : 0;
+  if ((loaded_ >> kind & 1) != 0) return;
+  loaded_ |= 1u << kind | (kind == 1 ? kXmmLoaded : 0);
+  Stub s = {};
+  a_.mov(Reg32(kScratch0), dword_[rsp_ + OFF(t_.area_.fpu_loaded[kind])]);
+  if (flags_ == Flags::kHost && live_[i] != 0) {
+    a_.db(0xE3);  // JRCXZ, over the next
+    a_.db(2);
+    a_.db(0xEB);
+    a_.db(5);
+    s.from[0] = a_.Jmp();
+  } else {
+    a_.test(Reg32(kScratch0), Reg32(kScratch0));
+    s.from[0] = a_.Jcc(4);
+    if (flags_ == Flags::kHost) flags_ = Flags::kDead;
+    if (flags_ == Flags::kBoth) flags_ = Flags::kSaved;
+  }
+  s.again = a_.Here();
+  s.restore = flags_ == Flags::kHost || flags_ == Flags::kBoth;
+  s.point = Point(i);
+  vector_stubs_.push_back(s);
+  again_ = a_.Here();
 }
 
 bool BlockEmitter::CanEncode(unsigned i) const {
   const Insn& in = insns_[i];
   const Parsed& p = parsed_[i];
   const OpInfo& o = info_[i];
+  if (o.vvvv != kUnused && kHostOf[p.vex_vvvv] == kHomed) return false;
   if (in.has_mem) {
     if (in.mem_size == 0 || in.address_size == 2) return false;
     const bool rip = in.base == kRipReg;
@@ -337,7 +374,8 @@ void BlockEmitter::Modrm(unsigned i) {
   const bool needs_rcx = o.form == Form::kShiftCl || o.form == Form::kCompare16;
   const unsigned reg_size = o.reg_byte ? 1 : WideSize(p);
   const unsigned rm_size = o.rm_byte ? 1 : o.rm16 ? 2 : WideSize(p);
-  const bool rm_by_scratch = rm_homed && (((o.rm & kWrite) && rm_size == 4) || o.bit_string);
+  const bool rm_by_scratch =
+      rm_homed && (((o.rm & kWrite) && rm_size == 4) || o.bit_string || o.whole_register);
   // XADD of a register with itself.
   if (reg_homed && rm_homed && p.reg() == p.rm() && (o.reg & o.rm & kWrite)) return Interpret(i);
   if (needs_rcx && reg_homed && (rm_by_scratch || mem)) return Interpret(i);
@@ -395,7 +433,9 @@ void BlockEmitter::Modrm(unsigned i) {
       a_.mov(Reg32(reg), Reg32(kScratch1));
     }
   } else {
-    a_.Rewrite(p, in.bytes, reg, rm, byte_regs, p.lock && !lone);
+    Parsed q = p;
+    if (o.vvvv != kUnused) q.vex_vvvv = static_cast<uint8_t>(kHostOf[p.vex_vvvv]);
+    a_.Rewrite(q, in.bytes, reg, rm, byte_regs, p.lock && !lone);
   }
   if (reg_homed && (o.reg & kWrite)) StoreHome(static_cast<int>(p.reg()), reg);
   if (rm_by_scratch && (o.rm & kWrite)) StoreHome(static_cast<int>(p.rm()), rm.reg);
@@ -485,6 +525,7 @@ void BlockEmitter::Instruction(unsigned i) {
   const OpInfo& o = info_[i];
   again_ = a_.Here();
   if (o.form >= Form::kModrm && o.form != Form::kLea && !CanEncode(i)) return Interpret(i);
+  if (o.vector || o.x87) EnsureFpu(i);
   switch (o.form) {
     case Form::kInterpret:
       return Interpret(i);

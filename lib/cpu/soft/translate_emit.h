@@ -18,6 +18,8 @@ inline constexpr int kScratch0 = 1;   // RCX
 inline constexpr int kScratch1 = 14;  // R14
 inline constexpr int kGuestRsp = 13;
 inline constexpr int kGuestRcx = 15;
+// Bits of BlockEmitter::loaded_.
+inline constexpr unsigned kXmmLoaded = 1, kYmmLoaded = 2, kX87Loaded = 4;
 inline constexpr int kHomed = -1;
 // Where guest register n lives; kHomed: in CpuState only.
 inline constexpr int kHostOf[16] = {0, kGuestRcx, 2,  3,  kGuestRsp, 5,      6,      7,
@@ -58,6 +60,7 @@ class BlockEmitter {
   void Instruction(unsigned i);
   bool CanEncode(unsigned i) const;
   void Interpret(unsigned i);
+  void EnsureFpu(unsigned i);  // that the host's vector or x87 registers are the guest's
   void Modrm(unsigned i);
   void Divide(unsigned i, bool is_signed);
   void Lea(unsigned i);
@@ -106,11 +109,12 @@ class BlockEmitter {
   std::vector<OpInfo> info_;
   std::vector<uint16_t> live_;  // flags needed before instruction i; [count]: at the end
   std::vector<uint64_t> rips_;
-  std::vector<Stub> stubs_;
+  std::vector<Stub> stubs_, vector_stubs_;
   size_t first_stub_ = 0;  // of this instruction
   Flags flags_ = Flags::kHost;
   const uint8_t* again_ = nullptr;
   bool ended_ = false;
+  unsigned loaded_ = 0;  // which of TranslateArea::fpu_loaded are known to be set
   uint8_t* poll_ = nullptr;
   uint8_t* map_miss_ = nullptr;
   std::vector<uint32_t> pending_exits_;

@@ -45,9 +45,59 @@ void Translator::EmitReload(bool flags) {
   }
 }
 
-// RAX is what enter_() returns; RSP is the vCPU.
+// Vector registers to CpuState, where they are the guest's, and the host's MXCSR
+// back. RDI: the vCPU; nothing else changes but RAX.
+const uint8_t* Translator::EmitSaveVectors() {
+  HostCode& a = *code_;
+  FpuState& f = vcpu_.s.fpu;
+  const uint8_t* here = a.Here();
+  a.cmp(dword_[rdi_ + OFF(area_.fpu_loaded[0])], 0);
+  uint8_t* none = a.Jcc(4);
+  a.stmxcsr(dword_[rdi_ + OFF(f.image[FpuState::kMxcsr])]);
+  a.ldmxcsr(dword_[rdi_ + OFF(area_.host_mxcsr)]);
+  a.cmp(dword_[rdi_ + OFF(area_.fpu_loaded[1])], 0);
+  uint8_t* narrow = a.Jcc(4);
+  for (int i = 0; i < 16; ++i) {
+    a.vmovups(a.ptr[rdi_ + OFF(f.image[FpuState::kXmm + 16 * i])], Xbyak::Xmm(i));
+    a.vextractf128(a.ptr[rdi_ + OFF(f.ymm_high[i][0])], Xbyak::Ymm(i), 1);
+  }
+  a.vzeroupper();
+  a.ret();
+  a.PatchHere(narrow);
+  for (int i = 0; i < 16; ++i)
+    a.movups(a.ptr[rdi_ + OFF(f.image[FpuState::kXmm + 16 * i])], Xbyak::Xmm(i));
+  a.PatchHere(none);
+  a.ret();
+  return here;
+}
+
+// The other way round, where they are to be the guest's.
+const uint8_t* Translator::EmitLoadVectors() {
+  HostCode& a = *code_;
+  FpuState& f = vcpu_.s.fpu;
+  const uint8_t* here = a.Here();
+  a.cmp(dword_[rdi_ + OFF(area_.fpu_loaded[0])], 0);
+  uint8_t* none = a.Jcc(4);
+  a.ldmxcsr(dword_[rdi_ + OFF(f.image[FpuState::kMxcsr])]);
+  a.cmp(dword_[rdi_ + OFF(area_.fpu_loaded[1])], 0);
+  uint8_t* narrow = a.Jcc(4);
+  for (int i = 0; i < 16; ++i) {
+    a.vmovups(Xbyak::Xmm(i), a.ptr[rdi_ + OFF(f.image[FpuState::kXmm + 16 * i])]);
+    a.vinsertf128(Xbyak::Ymm(i), Xbyak::Ymm(i), a.ptr[rdi_ + OFF(f.ymm_high[i][0])], 1);
+  }
+  a.ret();
+  a.PatchHere(narrow);
+  for (int i = 0; i < 16; ++i)
+    a.movups(Xbyak::Xmm(i), a.ptr[rdi_ + OFF(f.image[FpuState::kXmm + 16 * i])]);
+  a.PatchHere(none);
+  a.ret();
+  return here;
+}
+
+// RAX is what enter_() returns; RSP is the vCPU; vector registers are saved.
 void Translator::EmitLeave() {
   HostCode& a = *code_;
+  a.mov(qword_[rsp_ + OFF(area_.fpu_loaded[0])], 0);  // and [1]
   a.mov(rsp_, qword_[rsp_ + OFF(area_.host_rsp)]);
   a.add(rsp_, 8);
   for (int i = 5; i >= 0; --i) a.pop(Reg64(kSavedByCallee[i]));
@@ -57,8 +107,11 @@ void Translator::EmitLeave() {
 const uint8_t* Translator::EmitWayOut(Glue glue, bool number, bool flags) {
   HostCode& a = *code_;
   const uint8_t* here = a.Here();
-  EmitSpill(number ? 8 : 0, flags);
+  const int stack_bytes = number ? 8 : 0;
+  EmitSpill(stack_bytes, flags);
   if (glue == kGlueJump) a.mov(qword_[rsp_ + OFF(vcpu_.s.rip)], r14_);
+  a.lea(rdi_, a.ptr[rsp_ + stack_bytes]);
+  a.CallTo(save_vectors_);
   if (number) {
     a.pop(rcx_);
     a.mov(Reg32(1), Reg32(1));
@@ -69,23 +122,28 @@ const uint8_t* Translator::EmitWayOut(Glue glue, bool number, bool flags) {
   return here;
 }
 
-// On the stack: the point, the return address. Returns where the handler said
-// kNext, with RSP and the registers as they were, both taken from the stack.
-const uint8_t* Translator::EmitCallHandler(bool restore_flags) {
+// On the stack: the point, the return address. Returns where `function` gives 0,
+// with RSP and the registers as they were, both taken from the stack. `flags`:
+// those in CpuState become the host's; `save_flags`: the host's go there before.
+const uint8_t* Translator::EmitCall(uint64_t (*function)(SoftVcpu*, uint32_t), bool flags,
+                                    bool save_flags) {
   HostCode& a = *code_;
   const uint8_t* here = a.Here();
-  EmitSpill(16, false);
+  EmitSpill(16, save_flags);
   a.mov(rax_, qword_[rsp_]);
   a.mov(qword_[rsp_ + 16 + OFF(area_.return_to)], rax_);
   a.mov(Reg32(6), dword_[rsp_ + 8]);
   a.lea(rdi_, a.ptr[rsp_ + 16]);
   a.mov(rsp_, qword_[rdi_ + OFF(area_.host_rsp)]);
-  a.mov(rax_, reinterpret_cast<uint64_t>(&Translator::CallHandler));
+  a.CallTo(save_vectors_);
+  a.mov(rax_, reinterpret_cast<uint64_t>(function));
   a.call(rax_);
   a.mov(rsp_, reinterpret_cast<uint64_t>(&vcpu_));
   a.test(rax_, rax_);
   uint8_t* leave = a.Jcc(5);
-  EmitReload(restore_flags);
+  a.mov(rdi_, rsp_);
+  a.CallTo(load_vectors_);
+  EmitReload(flags);
   a.push(qword_[rsp_ + OFF(area_.return_to)]);
   a.ret();
   a.PatchHere(leave);
@@ -178,11 +236,16 @@ void Translator::EmitGlue() {
   a.jmp(qword_[rsp_ + OFF(area_.enter_at)]);
   enter_ = reinterpret_cast<uint64_t (*)(SoftVcpu*, const uint8_t*)>(enter);
 
+  save_vectors_ = EmitSaveVectors();
+  load_vectors_ = EmitLoadVectors();
   exit_glue_ = EmitWayOut(kGlueExit, true, true);
   poll_glue_ = EmitWayOut(kGluePoll, true, true);
   map_glue_ = EmitWayOut(kGlueMap, true, false);
   jump_glue_ = EmitWayOut(kGlueJump, false, false);
-  for (bool restore : {false, true}) call_glue_[restore] = EmitCallHandler(restore);
+  for (bool flags : {false, true}) {
+    call_glue_[flags] = EmitCall(&Translator::CallHandler, flags, false);
+    fpu_glue_[flags] = EmitCall(&Translator::UseFpu, flags, flags);
+  }
   for (bool user : {false, true}) {
     for (bool write : {false, true}) {
       for (bool restore : {false, true})

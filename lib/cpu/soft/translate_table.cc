@@ -304,9 +304,11 @@ bool Parse(const Insn& in, Parsed* p) {
 OpInfo Classify(const Insn& in, const Parsed& p) {
   OpInfo o;
   // What has no mnemonic raises #UD or #GP.
-  if (in.mnemonic == ZYDIS_MNEMONIC_INVALID || p.vex) return o;
+  if (in.mnemonic == ZYDIS_MNEMONIC_INVALID) return o;
+  if (p.vex) return ClassifyVector(in, p);
+  if (p.map == 0 && (p.opcode & 0xF8) == 0xD8) return ClassifyX87(p);
   o = TheTable().at[p.map][p.opcode][p.modrm >> 3 & 7];
-  if (o.form == Form::kInterpret) return o;
+  if (o.form == Form::kInterpret) return ClassifyVector(in, p);
   const bool mem = in.has_mem;
   switch (in.mnemonic) {
     case ZYDIS_MNEMONIC_PAUSE:

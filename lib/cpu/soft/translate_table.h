@@ -52,7 +52,10 @@ struct OpInfo {
   bool reg_byte = false, rm_byte = false;  // 8-bit registers
   bool bit_string = false;                 // with memory it reaches beyond the operand
   uint8_t align = 1;                       // that the memory operand must have
-  bool mxcsr = false;                      // depends on rounding, may set exception flags
+  bool vector = false;                     // needs the vector registers in the host's
+  bool x87 = false;                        // needs the x87 state there
+  bool whole_register = false;             // writes more of a register than of memory
+  Use vvvv = kUnused;                      // VEX.vvvv as a general register
   bool rm16 = false;                       // MOVZX, MOVSX from 16 bits
   uint16_t reads = 0, writes = 0;          // arithmetic flags
   uint16_t undefined = 0;                  // of `writes`; may depend on what was there
@@ -79,6 +82,9 @@ struct Parsed {
 // False: not an encoding that the table knows anything of.
 bool Parse(const Insn& in, Parsed* out);
 OpInfo Classify(const Insn& in, const Parsed& p);
+// Of x87, SSE, AVX and BMI, for Classify().
+OpInfo ClassifyX87(const Parsed& p);
+OpInfo ClassifyVector(const Insn& in, const Parsed& p);
 
 }  // namespace atl::cpu::soft
 
