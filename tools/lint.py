@@ -44,6 +44,7 @@ LAYERS = {
     "cmd/run": "lib/base lib/block lib/boot lib/char lib/cli lib/cpu lib/dev lib/host lib/mem "
                "lib/qmp lib/ui lib/vm",
     "tests/cpu": "lib/base lib/cpu lib/cpu/soft lib/mem",
+    "tests/run": "",
     "tools": "",
 }
 MAX_LINES = 800

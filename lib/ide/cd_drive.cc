@@ -272,8 +272,9 @@ struct CdDrive::Commands {
       return Data({0, 2, 0x80, 1 << kMediaClass}, LoadBe<uint16_t>(&p[7]));
     }
     const size_t room = LoadBe<uint16_t>(&p[7]);
-    const uint8_t status =
-        static_cast<uint8_t>((d.medium_ != nullptr ? 2 : 0) | (d.tray_open_ ? 1 : 0));
+    // A medium in an open tray is not there: hosts look no further.
+    uint8_t status = d.tray_open_ ? 1 : 0;
+    if (d.ready()) status = 2;
     std::vector<uint8_t> out = {
         0, 6, kMediaClass, 1 << kMediaClass, static_cast<uint8_t>(d.event_), status, 0, 0};
     // Only who sees the event has been told.
@@ -322,9 +323,6 @@ struct CdDrive::Commands {
       case Attention::kReset:
         d.attention_ = Attention::kNone;
         return {kUnitAttention, 0x29, 0};
-      case Attention::kGone:
-        d.attention_ = Attention::kChanged;
-        return {kNotReady, 0x3A, 1};
       case Attention::kChanged:
         d.attention_ = Attention::kNone;
         return {kUnitAttention, 0x28, 0};
@@ -384,10 +382,9 @@ void CdDrive::OpenTray() {
 void CdDrive::CloseTray() {
   if (!tray_open_) return;
   tray_open_ = false;
-  if (medium_ != nullptr) {
-    attention_ = Attention::kGone;
-    event_ = Event::kNewMedia;
-  }
+  // The same medium again is news for those who ask for events; a unit attention
+  // would make reads fail at hosts that close the tray in order to read.
+  if (medium_ != nullptr) event_ = Event::kNewMedia;
   if (on_tray_) on_tray_(false);
 }
 
@@ -398,7 +395,7 @@ std::shared_ptr<block::Disk> CdDrive::Remove() {
 
 void CdDrive::Insert(std::shared_ptr<block::Disk> medium) {
   medium_ = std::move(medium);
-  attention_ = Attention::kGone;
+  attention_ = Attention::kChanged;
   event_ = Event::kNewMedia;
 }
 

@@ -7,8 +7,8 @@
 // mode 1. More than a CD holds is a DVD.
 //
 // Two sides call: the guest, by Execute(), and whoever changes media from
-// outside. A change while the guest runs is told it by a unit attention, by a
-// media event, and to systems that look at neither by one "no medium" before.
+// outside. A change while the guest runs is told it by a unit attention and by
+// a media event.
 //
 // Thread rule: with the lock of the device that it belongs to.
 #ifndef LIB_IDE_CD_DRIVE_H_
@@ -96,8 +96,8 @@ class CdDrive {
  private:
   struct Commands;
 
-  // What the guest has still to be told, in this order.
-  enum class Attention : uint8_t { kNone, kReset, kGone, kChanged };
+  // What the guest has still to be told.
+  enum class Attention : uint8_t { kNone, kReset, kChanged };
   // Media events, by their codes.
   enum class Event : uint8_t { kNone, kEjectRequest, kNewMedia, kRemoval };
 
