@@ -235,6 +235,13 @@ absl::StatusOr<Invocation> Configure(const Parsed& args) {
     } else if (accel->keys.Has("device") && m.accel == "soft") {
       return UsageError("option '-accel': soft takes no 'device'");
     }
+    m.verify = accel->keys.OnOr("verify", false);
+    if (m.verify && m.accel != "soft") {
+      return UsageError("option '-accel': only soft takes 'verify'");
+    }
+    if (m.verify && m.vcpus > 1) {
+      return UsageError("option '-accel': 'verify' needs a guest with one CPU");
+    }
   }
   m.cpu = args.TextOr("-cpu", m.cpu);
   if (m.cpu == "help") {

@@ -53,6 +53,11 @@ constexpr Option kAccelKeys[] = {
      .kind = Kind::kBool,
      .help = "soft: exact flags in every exception, counted instructions",
      .default_text = "off"},
+    {.name = "verify",
+     .arg = "on|off",
+     .kind = Kind::kBool,
+     .help = "soft: compare all translated code with the interpreter",
+     .default_text = "off"},
 };
 
 constexpr Option kDriveKeys[] = {

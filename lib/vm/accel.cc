@@ -18,6 +18,7 @@ cpu::BackendOptions OptionsOf(const MachineConfig& config) {
   options.translate = config.translate;
   options.precise = config.precise;
   options.code_bytes = config.code_bytes;
+  options.verify = config.verify;
   return options;
 }
 

@@ -77,7 +77,7 @@ struct MachineConfig {
   std::string kvm_device = "/dev/kvm";
   std::string cpu = "max";  // max or base, as cpu::BackendOptions has it
   // The software CPU's, see cpu::BackendOptions.
-  bool translate = true, precise = false;
+  bool translate = true, precise = false, verify = false;
   uint64_t code_bytes = uint64_t{24} << 20;
 
   VgaKind vga = VgaKind::kStd;

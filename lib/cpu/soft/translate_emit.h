@@ -69,7 +69,7 @@ class BlockEmitter {
   void LeaveFrame(unsigned i);
   void Control(unsigned i);
   void CheckTarget(unsigned i);  // precise: that it is canonical
-  void Target(unsigned i);  // of an indirect branch, to kScratch1
+  void Target(unsigned i);       // of an indirect branch, to kScratch1
   void FinishStubs();
 
   // Flags.
