@@ -229,7 +229,8 @@ bool SoftVcpu::RunBlocks() {
       case CodeCache::Result::kKicked:
         return true;
     }
-    for (;;) {  // blocks, while chains lead from one to the next
+    for (;;) {                         // blocks, while chains lead from one to the next
+      if (b->moved != nullptr) break;  // Find() knows where to
       if (translator != nullptr && Translatable(*b)) {
         if (Native* n = translator->Get(*b, s.rip)) {
           bool go = true;

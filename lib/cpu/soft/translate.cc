@@ -13,7 +13,7 @@
 namespace atl::cpu::soft {
 namespace {
 
-constexpr uint32_t kMaxNatives = 1 << 17;
+constexpr uint32_t kMaxNatives = 1 << 19;
 // A guest that writes to code all the time makes no list longer than that.
 constexpr size_t kMaxWritten = 256;
 
@@ -84,13 +84,19 @@ Native* Translator::Make(Block& b, uint64_t linear) {
       natives_.size() >= kMaxNatives) {
     Clear();
   }
+  Block* const kept = vcpu_.code->Keep(b);
+  if (kept == nullptr) {
+    // The block itself is whole until the next one is made.
+    vcpu_.code->Clear();
+    return nullptr;
+  }
   Native& n = natives_.emplace_back();
-  n.block = &b;
+  n.block = kept;
   n.linear = linear;
   n.ram_page = page.page;
   n.user = vcpu_.user();
-  n.next = b.native;
-  b.native = &n;
+  n.next = kept->native;
+  kept->native = &n;
   BlockEmitter(*this, vcpu_, n).Emit();
   by_page_[n.ram_page].push_back(&n);
   return &n;

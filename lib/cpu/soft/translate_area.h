@@ -30,9 +30,9 @@ struct SiteSlot {
 };
 
 struct alignas(64) TranslateArea {
-  static constexpr unsigned kMaxPoints = 1 << 17;
+  static constexpr unsigned kMaxPoints = 1 << 18;
   static constexpr unsigned kExecSlots = 1 << 11;
-  static constexpr unsigned kJumpSlots = 1 << 14;
+  static constexpr unsigned kJumpSlots = 1 << 16;
   static constexpr unsigned kSeenSlots = 1 << 13;
   static constexpr uint64_t kNoKey = ~uint64_t{0};
   // Below the SoftVcpu: what signal handlers and calls to glue may use.

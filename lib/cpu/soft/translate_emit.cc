@@ -108,7 +108,7 @@ void BlockEmitter::Count() {
 }
 
 void BlockEmitter::Liveness() {
-  live_.assign(count_ + 1, kAllFlags);
+  live_[count_] = kAllFlags;
   for (unsigned i = count_; i-- > 0;) {
     const OpInfo& o = info_[i];
     uint16_t reads = o.reads;
@@ -666,13 +666,11 @@ void BlockEmitter::Entries() {
 }
 
 void BlockEmitter::Emit() {
-  parsed_.resize(count_);
-  info_.resize(count_);
   uint64_t rip = n_.linear;
   for (unsigned i = 0; i < count_; ++i) {
     if (Parse(insns_[i], &parsed_[i])) info_[i] = Classify(insns_[i], parsed_[i]);
     if (t_.config_.precise) info_[i].writes &= ~info_[i].undefined;
-    rips_.push_back(rip);
+    rips_[i] = rip;
     rip += insns_[i].length;
   }
   Liveness();

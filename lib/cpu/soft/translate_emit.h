@@ -4,8 +4,8 @@
 #define LIB_CPU_SOFT_TRANSLATE_EMIT_H_
 
 #include <cstdint>
-#include <vector>
 
+#include "absl/container/inlined_vector.h"
 #include "lib/cpu/soft/host_code.h"
 #include "lib/cpu/soft/translate.h"
 #include "lib/cpu/soft/translate_table.h"
@@ -105,11 +105,13 @@ class BlockEmitter {
   Block& b_;
   const Insn* insns_;
   const unsigned count_;
-  std::vector<Parsed> parsed_;
-  std::vector<OpInfo> info_;
-  std::vector<uint16_t> live_;  // flags needed before instruction i; [count]: at the end
-  std::vector<uint64_t> rips_;
-  std::vector<Stub> stubs_, vector_stubs_;
+  Parsed parsed_[CodeCache::kMaxBlock];
+  OpInfo info_[CodeCache::kMaxBlock];
+  // Flags needed before instruction i; [count_]: at the end.
+  uint16_t live_[CodeCache::kMaxBlock + 1];
+  uint64_t rips_[CodeCache::kMaxBlock];
+  absl::InlinedVector<Stub, 24> stubs_;
+  absl::InlinedVector<Stub, 2> vector_stubs_;
   size_t first_stub_ = 0;  // of this instruction
   Flags flags_ = Flags::kHost;
   const uint8_t* again_ = nullptr;
@@ -117,7 +119,7 @@ class BlockEmitter {
   unsigned loaded_ = 0;  // which of TranslateArea::fpu_loaded are known to be set
   uint8_t* poll_ = nullptr;
   uint8_t* map_miss_ = nullptr;
-  std::vector<uint32_t> pending_exits_;
+  absl::InlinedVector<uint32_t, kMaxExits> pending_exits_;
 };
 
 }  // namespace atl::cpu::soft

@@ -240,7 +240,7 @@ bool ParseVex(const Insn& in, unsigned at, Parsed* p) {
   p->vex_vvvv = ~(last >> 3) & 15;
   p->vex_l = last & 4;
   p->vex_pp = last & 3;
-  if (p->map < 1 || p->map > 3 || at + 1 >= in.length) return false;
+  if (p->map < 1 || p->map > 3 || at >= in.length) return false;
   p->opcode = b[at];
   return true;
 }

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which instructions on XMM and YMM registers, and which BMI ones, are executed in
 // line: XMM n and YMM n are the host's while translated code runs.
+#include <algorithm>
 #include <cstdint>
+#include <iterator>
 
 #include "lib/cpu/soft/translate_table.h"
 
@@ -127,6 +129,18 @@ constexpr Row kRows[] = {
     {3, 0xDF, 0xDF, k66, Shape::kLoad, true, true},
 };
 
+// The first row of each opcode, or the end.
+struct RowIndex {
+  const Row* first[4][256];
+  RowIndex() {
+    for (auto& map : first) std::fill(std::begin(map), std::end(map), std::end(kRows));
+    for (const Row* row = std::end(kRows); row-- != kRows;) {
+      for (unsigned opcode = row->first; opcode <= row->last; ++opcode)
+        first[row->map][opcode] = row;
+    }
+  }
+};
+
 uint8_t PrefixOf(const Parsed& p) {
   static constexpr uint8_t kByVex[4] = {kNone, k66, kF3, kF2};
   if (p.vex) return kByVex[p.vex_pp];
@@ -231,10 +245,11 @@ OpInfo ClassifyBmi(const Parsed& p) {
 OpInfo ClassifyVector(const Insn& in, const Parsed& p) {
   if (p.map < 1 || p.map > 3 || p.lock) return OpInfo();
   const uint8_t prefix = PrefixOf(p);
-  for (const Row& row : kRows) {
-    if (row.map == p.map && p.opcode >= row.first && p.opcode <= row.last &&
-        (row.prefixes & prefix) != 0 && (p.vex ? row.vex : row.legacy))
-      return Shaped(row, in, p);
+  static const RowIndex& index = *new RowIndex;
+  for (const Row* row = index.first[p.map][p.opcode]; row != std::end(kRows); ++row) {
+    if (row->map != p.map || p.opcode < row->first) break;  // they are in order
+    if (p.opcode <= row->last && (row->prefixes & prefix) != 0 && (p.vex ? row->vex : row->legacy))
+      return Shaped(*row, in, p);
   }
   return p.vex ? ClassifyBmi(p) : OpInfo();
 }
