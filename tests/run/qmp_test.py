@@ -458,15 +458,18 @@ class Firmware(Base):
         s = self.connect("m")
         f = s.makefile("rwb")
 
-        def ask(line):
-            f.write(line + b"\n")
-            f.flush()
+        def until_prompt():
             out = b""
             while not out.endswith(b"(run) "):
                 out += f.read1(4096)
             return out
 
-        self.assertIn(b"monitor", ask(b""))
+        def ask(line):
+            f.write(line + b"\n")
+            f.flush()
+            return until_prompt()
+
+        self.assertIn(b"monitor", until_prompt())
         self.assertIn(b"system_reset", ask(b"help"))
         self.assertIn(b"VM status: running", ask(b"info status"))
         ask(b"stop")

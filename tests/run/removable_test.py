@@ -184,7 +184,8 @@ class Removable(unittest.TestCase):
     def test_linux_sees_another_cd(self):
         first = self.write("first.iso", self.random.randbytes(3 << 20))
         second = self.write("second.iso", self.random.randbytes(2 << 20))
-        c = self.cd_linux("-cdrom", "first.iso", "-qmp", "unix:qmp,server=on,wait=off")
+        c = self.cd_linux("-cdrom", "first.iso", "-qmp", "unix:qmp,server=on,wait=off",
+                          "-sandbox", "dir=.")
         with socket.socket(socket.AF_UNIX) as s:
             s.connect("qmp")
             stream = s.makefile("rw")
