@@ -29,7 +29,7 @@ struct SiteSlot {
   uint64_t addend;  // host address of a byte minus its linear address
 };
 
-struct alignas(64) TranslateArea {
+struct alignas(4096) TranslateArea {
   static constexpr unsigned kMaxPoints = 1 << 18;
   static constexpr unsigned kExecSlots = 1 << 11;
   static constexpr unsigned kJumpSlots = 1 << 16;
