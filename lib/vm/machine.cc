@@ -302,7 +302,7 @@ absl::Status Machine::Cont() {
 }
 
 void Machine::ResetFromOutside() {
-  constexpr absl::string_view kReason = "host-qmp-system-reset";
+  static constexpr absl::string_view kReason = "host-qmp-system-reset";
   if (config_.no_reboot) {
     RequestEnd({EndKind::kReset, 0, "reset from outside", kReason});
     return;

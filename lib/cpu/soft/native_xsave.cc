@@ -24,7 +24,7 @@ namespace {
 
 constexpr unsigned kLegacy = 512, kHeader = 64, kAvxAt = 576, kAvxBytes = 256,
                    kWhole = kAvxAt + kAvxBytes;
-constexpr unsigned kXstateBv = kLegacy, kXcompBv = kLegacy + 8;
+constexpr unsigned kXstateBv = kLegacy;
 constexpr uint64_t kCompacted = uint64_t{1} << 63;
 constexpr uint32_t kInitialMxcsr = 0x1F80;
 

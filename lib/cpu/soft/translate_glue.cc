@@ -234,7 +234,7 @@ void Translator::EmitGlue() {
   a.mov(rsp_, rdi_);
   EmitReload(true);
   a.jmp(qword_[rsp_ + OFF(area_.enter_at)]);
-  enter_ = reinterpret_cast<uint64_t (*)(SoftVcpu*, const uint8_t*)>(enter);
+  enter_ = reinterpret_cast<uint64_t (*)(SoftVcpu*, const uint8_t*)>(const_cast<uint8_t*>(enter));
 
   save_vectors_ = EmitSaveVectors();
   load_vectors_ = EmitLoadVectors();
