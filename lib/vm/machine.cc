@@ -13,8 +13,6 @@ namespace atl::vm {
 namespace {
 
 constexpr absl::string_view kGuestReset = "guest-reset";
-// Between two events that tell of a disk's error.
-constexpr uint64_t kDiskErrorPauseNs = 100'000'000;
 constexpr uint32_t kTscMsr = 0x10;
 // Counts that may pass between two looks at a counter that stands still.
 constexpr uint64_t kTscSlack = 1'000'000;
