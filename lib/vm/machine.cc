@@ -2,6 +2,7 @@
 #include "lib/vm/machine.h"
 
 #include <algorithm>
+#include <chrono>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -13,6 +14,8 @@ namespace atl::vm {
 namespace {
 
 constexpr absl::string_view kGuestReset = "guest-reset";
+// Between two events that tell of a disk's error: a guest can cause many.
+constexpr uint64_t kDiskErrorPauseNs = 100'000'000;
 constexpr uint32_t kTscMsr = 0x10;
 // Counts that may pass between two looks at a counter that stands still.
 constexpr uint64_t kTscSlack = 1'000'000;
@@ -73,6 +76,12 @@ absl::StatusOr<std::unique_ptr<Machine>> Machine::Create(
     machine->RequestEnd({EndKind::kQuit, 0, "asked for at the console"});
   };
   context.on_disk_error = [machine](absl::string_view device, bool write, absl::string_view error) {
+    const auto now =
+        static_cast<uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count());
+    uint64_t last = machine->last_disk_error_.load(std::memory_order_relaxed);
+    if (now - last < kDiskErrorPauseNs ||
+        !machine->last_disk_error_.compare_exchange_strong(last, now))
+      return;
     machine->Emit({.name = "io-error",
                    .detail = std::string(error),
                    .device = std::string(device),

@@ -132,8 +132,8 @@ class Machine final : public dev::SystemControl, public MachineControl {
   std::vector<std::unique_ptr<cpu::Vcpu>> vcpus_;
   std::vector<std::unique_ptr<MachineVcpuSignals>> signals_;
   std::unique_ptr<VcpuThreads> threads_;
-  std::atomic<uint64_t> last_disk_error_{0};
-  RunState state_ = RunState::kPrelaunch;  // the loop thread's
+  std::atomic<uint64_t> last_disk_error_{0};  // when an event told of one, host nanoseconds
+  RunState state_ = RunState::kPrelaunch;     // the loop thread's
   // Time-stamp counters as they stood when the clock was stopped.
   std::vector<uint64_t> stopped_tsc_;
 
