@@ -85,7 +85,6 @@ void BlockEmitter::Target(unsigned i) {
 }
 
 void BlockEmitter::CheckTarget(unsigned i) {
-  if (!t_.config_.precise) return;
   Clobber(i);
   a_.mov(rcx_, r14_);
   a_.shl(rcx_, 16);

@@ -68,7 +68,7 @@ class BlockEmitter {
   void Pop(unsigned i);
   void LeaveFrame(unsigned i);
   void Control(unsigned i);
-  void CheckTarget(unsigned i);  // precise: that it is canonical
+  void CheckTarget(unsigned i);  // that it is canonical
   void Target(unsigned i);       // of an indirect branch, to kScratch1
   void FinishStubs();
 
