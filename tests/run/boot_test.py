@@ -88,7 +88,7 @@ class Boot(unittest.TestCase):
         self.assertFalse(flags & {"xsaves", "pku", "avx512f", "amx_tile", "rtm", "user_shstk"})
         c.command("cat /dev/vdb > /vector; busybox chmod 755 /vector")
         # Three on two processors: each is switched out now and then.
-        out = c.command("/vector > /1 & /vector > /2 & /vector; wait; cat /1 /2")
+        out = c.command("/vector > /1 & /vector > /2 & /vector > /3; echo $?; wait; cat /1 /2 /3")
         self.assertEqual([l for l in out.splitlines() if "fma" in l], [expected.strip()] * 3, out)
         c.type("poweroff")
         self.assertEqual(c.wait(), 0, c.text[-2000:])
