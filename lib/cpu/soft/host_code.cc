@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lib/cpu/soft/host_code.h"
 
-#include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -29,14 +28,6 @@ absl::Status CodeMemory::Map(size_t bytes) {
   if (x == MAP_FAILED) return absl::ErrnoToStatus(errno, "code memory: executable mapping");
   run_ = static_cast<uint8_t*>(x);
   return absl::OkStatus();
-}
-
-void CodeMemory::Trim(size_t used) {
-  used = (used + 4095) & ~size_t{4095};
-  if (used < size_) {
-    fallocate(fd_, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(used),
-              static_cast<off_t>(size_ - used));
-  }
 }
 
 void HostCode::Rewrite(const Parsed& p, const uint8_t* bytes, int reg, const HostRm& rm,

@@ -42,8 +42,6 @@ class CodeMemory {
   uint8_t* writable() const { return write_; }
   size_t size() const { return size_; }
   const uint8_t* Executable(const uint8_t* writable) const { return run_ + (writable - write_); }
-  // Gives the pages behind `used` bytes back to the system.
-  void Trim(size_t used);
 
  private:
   uint8_t* write_ = nullptr;
@@ -54,9 +52,6 @@ class CodeMemory {
 
 class HostCode : public Xbyak::CodeGenerator {
  public:
-  // The longest instruction that Rewrite() makes, and more than any other.
-  static constexpr size_t kLongest = 32;
-
   explicit HostCode(const CodeMemory& memory)
       : Xbyak::CodeGenerator(memory.size(), memory.writable()), memory_(memory) {}
 
@@ -65,8 +60,8 @@ class HostCode : public Xbyak::CodeGenerator {
   size_t room() const { return memory_.size() - getSize(); }
   void Rewind(size_t to) { setSize(to); }
 
-  // The guest's instruction `p` of `bytes` with ModRM's fields as given. `bytes_`:
-  // an 8-bit register operand above RBX needs a REX prefix. `high8`: none may be.
+  // The guest's instruction `p` of `bytes` with ModRM's fields as given.
+  // `byte_regs`: an 8-bit register above BL is among them, which needs a REX prefix.
   // `lock` keeps a LOCK prefix.
   void Rewrite(const Parsed& p, const uint8_t* bytes, int reg, const HostRm& rm, bool byte_regs,
                bool lock);

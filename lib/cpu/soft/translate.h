@@ -121,8 +121,6 @@ class Translator {
   bool HasWrittenPages() const { return any_written_.load(std::memory_order_acquire); }
   void TakeWrittenPages();
 
-  size_t code_used() const { return code_->getSize(); }
-
  private:
   friend class BlockEmitter;
 

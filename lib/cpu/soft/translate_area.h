@@ -39,7 +39,7 @@ struct alignas(4096) TranslateArea {
   static constexpr size_t kStackRoom = 64 << 10;
 
   // ---- glue ----
-  uint64_t host_rsp, enter_at, return_to, point, spare[2];
+  uint64_t host_rsp, enter_at, return_to, spare;
   // The kernel's table of the soft TLB that is in use (Mmu::AcChanged()).
   uint64_t kernel_tlb;
   // Zero: something is to be looked at; translated code leaves at the next loop
@@ -60,7 +60,7 @@ struct alignas(4096) TranslateArea {
   uint64_t exec_key[2][kExecSlots];
   // Where to go on for an indirect branch, by the target's low bits.
   const uint8_t* jumps[2][kJumpSlots];
-  // Pages that sites may remember, by JumpSlot-like hash; saves looking.
+  // Pages that sites may remember, by SeenSlot(); saves looking.
   uint8_t seen[2][kSeenSlots];
   SiteSlot slots[kMaxPoints];
   uint32_t filled[2][kMaxPoints];

@@ -61,10 +61,10 @@ void BlockEmitter::PushReturn(unsigned i, bool keep_scratch1) {
   if (Fits32(value)) {
     a_.mov(qword_[Expression(m)], value);
   } else {
-    if (keep_scratch1) a_.mov(qword_[rsp_ + OFF(t_.area_.spare[0])], r14_);
+    if (keep_scratch1) a_.mov(qword_[rsp_ + OFF(t_.area_.spare)], r14_);
     a_.mov(r14_, value);
     a_.mov(qword_[Expression(m)], r14_);
-    if (keep_scratch1) a_.mov(r14_, qword_[rsp_ + OFF(t_.area_.spare[0])]);
+    if (keep_scratch1) a_.mov(r14_, qword_[rsp_ + OFF(t_.area_.spare)]);
   }
   a_.lea(Reg64(kGuestRsp), ptr_[Reg64(kGuestRsp) - 8]);
 }
