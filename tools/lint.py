@@ -29,7 +29,9 @@ LAYERS = {
     "lib/dev": "lib/base lib/char lib/mem",
     "lib/work": "lib/base lib/block lib/dev lib/mem",
     "lib/pci": "lib/base lib/dev lib/mem",
-    "lib/virtio": "lib/base lib/block lib/dev lib/mem lib/pci lib/work",
+    "lib/net": "lib/base lib/dev lib/host",
+    "lib/virtio": "lib/base lib/block lib/dev lib/mem lib/net lib/pci lib/work",
+    "lib/nic": "lib/base lib/dev lib/mem lib/net lib/pci lib/virtio lib/work",
     "lib/ide": "lib/base lib/block lib/dev lib/mem lib/pci lib/work",
     "lib/floppy": "lib/base lib/block lib/dev lib/work",
     "lib/vga": "lib/base lib/dev lib/mem lib/pci lib/ui",
@@ -38,7 +40,7 @@ LAYERS = {
     "lib/cpu/soft": "lib/base lib/cpu lib/mem",
     "lib/boot": "lib/base lib/cpu lib/host lib/mem",
     "lib/vm": "lib/base lib/block lib/boot lib/char lib/cpu lib/dev lib/floppy lib/host lib/ide lib/mem "
-              "lib/pci lib/ui lib/vga lib/virtio lib/work",
+              "lib/net lib/nic lib/pci lib/ui lib/vga lib/virtio lib/work",
     "lib/qmp": "lib/base lib/cli lib/cpu lib/host lib/ui lib/vm",
     "cmd/img": "lib/base lib/block lib/cli",
     "cmd/run": "lib/base lib/block lib/boot lib/char lib/cli lib/cpu lib/dev lib/host lib/mem "
