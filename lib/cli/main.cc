@@ -149,7 +149,7 @@ int ToolMain(const Tool& tool, int argc, char** argv) {
     }
     names.push_back(c->name);
   }
-  if (absl::StartsWith(args[0], "-") && tool.implied != nullptr) {
+  if ((absl::StartsWith(args[0], "-") || tool.implied_by_operand) && tool.implied != nullptr) {
     return RunCommand(tool, *tool.implied, program_name, args);
   }
   return Fail(

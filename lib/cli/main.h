@@ -25,6 +25,8 @@ struct Tool {
   std::span<const Command* const> commands;
   // Stands in where the first word is an option of no tool: "img -f qcow x 20G".
   const Command* implied = nullptr;
+  // So does it where the first word is no command at all: "vnc guest1 -l :1".
+  bool implied_by_operand = false;
   absl::string_view notes;  // paragraphs below the list of commands
   // Turns an error into its exit code; nullptr is ExitCode() below.
   int (*exit_code)(absl::string_view program, const Command* command,
