@@ -31,8 +31,8 @@ absl::StatusOr<sockaddr_un> UnixAddress(const std::string& path) {
   return out;
 }
 
-absl::StatusOr<UniqueFd> NewUnix() {
-  UniqueFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+absl::StatusOr<UniqueFd> NewUnix(int type) {
+  UniqueFd fd(socket(AF_UNIX, type | SOCK_CLOEXEC, 0));
   if (!fd.valid()) return ErrnoError(errno, "unix socket");
   return fd;
 }
@@ -78,9 +78,9 @@ absl::StatusOr<UniqueFd> NewInet(const InetAddress& address) {
 
 }  // namespace
 
-absl::StatusOr<UnixListener> UnixListener::Create(const std::string& path) {
+absl::StatusOr<UnixListener> UnixListener::Create(const std::string& path, int type) {
   ASSIGN_OR_RETURN(sockaddr_un address, UnixAddress(path));
-  ASSIGN_OR_RETURN(UniqueFd fd, NewUnix());
+  ASSIGN_OR_RETURN(UniqueFd fd, NewUnix(type));
   // The name gets the mode of the socket that is bound to it.
   if (fchmod(fd.get(), 0600) != 0) return ErrnoError(errno, path);
   const auto bind_it = [&] {
@@ -93,7 +93,8 @@ absl::StatusOr<UnixListener> UnixListener::Create(const std::string& path) {
     if (!S_ISSOCK(st.st_mode)) {
       return absl::AlreadyExistsError(absl::StrCat(path, ": is there and is no socket"));
     }
-    if (absl::StatusOr<UniqueFd> other = ConnectUnix(path); other.ok()) {
+    // A listener of another type refuses too, but otherwise.
+    if (!absl::IsUnavailable(ConnectUnix(path, type).status())) {
       return absl::AlreadyExistsError(absl::StrCat(path, ": somebody listens there"));
     }
     if (unlink(path.c_str()) != 0 || bind_it() != 0) return ErrnoError(errno, path);
@@ -116,9 +117,9 @@ UnixListener::~UnixListener() {
   }
 }
 
-absl::StatusOr<UniqueFd> ConnectUnix(const std::string& path) {
+absl::StatusOr<UniqueFd> ConnectUnix(const std::string& path, int type) {
   ASSIGN_OR_RETURN(sockaddr_un address, UnixAddress(path));
-  ASSIGN_OR_RETURN(UniqueFd fd, NewUnix());
+  ASSIGN_OR_RETURN(UniqueFd fd, NewUnix(type));
   if (connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
     return ErrnoError(errno, path);
   }

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Stream sockets: listening, connecting, accepting. All descriptors are
+// Stream (and packet) sockets: listening, connecting, accepting. All descriptors are
 // close-on-exec; errors name the path or the address.
 #ifndef LIB_HOST_SOCKET_H_
 #define LIB_HOST_SOCKET_H_
 
+#include <sys/socket.h>
 #include <sys/types.h>
 
 #include <cstdint>
@@ -20,8 +21,9 @@ namespace atl::host {
 class UnixListener {
  public:
   // Only the user may connect (mode 0600). A socket that stands there and that
-  // nobody listens on is replaced; anything else there is an error.
-  static absl::StatusOr<UnixListener> Create(const std::string& path);
+  // nobody listens on is replaced; anything else there is an error. `type`:
+  // SOCK_STREAM or SOCK_SEQPACKET.
+  static absl::StatusOr<UnixListener> Create(const std::string& path, int type = SOCK_STREAM);
   UnixListener(UnixListener&&) = default;
   UnixListener& operator=(UnixListener&&) = delete;
   ~UnixListener();
@@ -37,7 +39,7 @@ class UnixListener {
   ino_t inode_ = 0;
 };
 
-absl::StatusOr<UniqueFd> ConnectUnix(const std::string& path);
+absl::StatusOr<UniqueFd> ConnectUnix(const std::string& path, int type = SOCK_STREAM);
 
 // `host` names the loopback: localhost, 127.x.y.z, ::1. Others are
 // InvalidArgument: what is said on these sockets is said in clear, by anybody.
