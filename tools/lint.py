@@ -43,7 +43,9 @@ LAYERS = {
               "lib/net lib/nic lib/pci lib/ui lib/vga lib/virtio lib/work",
     "lib/rfb": "lib/base lib/host lib/ui",
     "lib/qmp": "lib/base lib/cli lib/cpu lib/host lib/ui lib/vm",
+    "lib/usernet": "lib/base lib/host",
     "cmd/img": "lib/base lib/block lib/cli",
+    "cmd/net": "lib/base lib/cli lib/host lib/usernet",
     "cmd/run": "lib/base lib/block lib/boot lib/char lib/cli lib/cpu lib/dev lib/host lib/mem "
                "lib/qmp lib/ui lib/vm",
     "cmd/vnc": "lib/base lib/cli lib/console lib/host lib/rfb lib/ui",

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// A user-mode network in a process of its own: what the guest's packets can
+// reach if they break it is a process that has nothing but sockets.
+#ifndef LIB_USERNET_CHILD_H_
+#define LIB_USERNET_CHILD_H_
+
+#include <sys/types.h>
+
+#include "absl/status/statusor.h"
+#include "lib/base/unique_fd.h"
+#include "lib/usernet/options.h"
+
+namespace atl::usernet {
+
+struct Child {
+  // Frames of the guest, as the QEMU stream protocol has them: a be32 length,
+  // then that many bytes. Where `vnet_header` was asked for, those bytes begin with
+  // the 12 bytes of a virtio_net_hdr_v1 (num_buffers 1 or 0), and frames are up to
+  // 64 KiB either way: checksum and TCP segmentation offload (TSO4, TSO6).
+  // Nonblocking; the child ends when the other end of this is closed.
+  UniqueFd stream;
+  // Lines as of `net user --control`: "hostfwd_add tcp::2222-:22\n",
+  // "hostfwd_remove tcp::2222\n", "info\n"; each is answered by lines of which the
+  // last is "ok" or "error: ...". Nonblocking.
+  UniqueFd control;
+  pid_t pid = -1;
+};
+
+struct ChildOptions {
+  bool vnet_header = false;
+  // Give up what the process does not need (SECURITY.md). Off in sanitizer builds.
+  bool lockdown = true;
+};
+
+// Before the process has other threads (a fork keeps but one) and before it is
+// locked down. The host's side (forwards, pcap, folders) is set up when this
+// returns: an error says what cannot be had, as `run` would. The child holds none of
+// this process' other descriptors, and ends with it.
+absl::StatusOr<Child> StartChild(const Options& options, const ChildOptions& child);
+
+}  // namespace atl::usernet
+
+#endif  // LIB_USERNET_CHILD_H_
