@@ -22,6 +22,8 @@ LAYERS = {
     "lib/base": "",
     "lib/host": "lib/base",
     "lib/cli": "lib/base",
+    "lib/stats": "lib/base",
+    "lib/stats/sources": "lib/base lib/cli lib/host lib/qmp lib/stats",
     "lib/mem": "lib/base",
     "lib/block": "lib/base",
     "lib/char": "lib/base",
