@@ -90,6 +90,9 @@ absl::StatusOr<bool> ConfinePaths(const LockdownOptions& options) {
   for (const std::string& p : options.write) {
     RETURN_IF_ERROR(AllowPath(ruleset.get(), p, kWrite, attributes.fs));
   }
+  for (const std::string& p : options.remove_folders) {
+    RETURN_IF_ERROR(AllowPath(ruleset.get(), p, LANDLOCK_ACCESS_FS_REMOVE_DIR, attributes.fs));
+  }
   if (syscall(SYS_landlock_restrict_self, ruleset.get(), 0) != 0) {
     return ErrnoError(errno, "landlock_restrict_self");
   }

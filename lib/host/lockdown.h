@@ -23,6 +23,8 @@ struct LockdownOptions {
   std::vector<std::string> read;
   // Folders in which files may be made, read, written, renamed and removed.
   std::vector<std::string> write;
+  // Folders whose empty folders may be removed.
+  std::vector<std::string> remove_folders;
 };
 
 struct LockdownResult {
