@@ -25,6 +25,8 @@ LAYERS = {
     "lib/stats": "lib/base",
     "lib/stats/sources": "lib/base lib/cli lib/host lib/qmp lib/stats",
     "lib/mem": "lib/base",
+    "lib/netlink": "lib/base",
+    "lib/hostnet": "lib/base lib/cli lib/host lib/netlink",
     "lib/block": "lib/base",
     "lib/char": "lib/base",
     "lib/ui": "lib/base",
@@ -47,7 +49,7 @@ LAYERS = {
     "lib/qmp": "lib/base lib/cli lib/cpu lib/host lib/ui lib/vm",
     "lib/usernet": "lib/base lib/host",
     "cmd/img": "lib/base lib/block lib/cli",
-    "cmd/net": "lib/base lib/cli lib/host lib/usernet",
+    "cmd/net": "lib/base lib/cli lib/host lib/hostnet lib/netlink lib/usernet",
     "cmd/run": "lib/base lib/block lib/boot lib/char lib/cli lib/cpu lib/dev lib/host lib/mem "
                "lib/qmp lib/ui lib/vm",
     "cmd/vnc": "lib/base lib/cli lib/console lib/host lib/rfb lib/ui",
