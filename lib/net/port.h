@@ -14,7 +14,8 @@
 // is worth trying again. A client that cannot wait may drop the frame instead.
 // A hub of two never drops a frame that it took. A hub of more does not wait for
 // the slowest: Send() is always true there, and who has no room loses frames
-// after a bounded queue.
+// after a bounded queue. ReceiveReady() is due at a reset, too: frames are dropped
+// then, which is as good as room.
 //
 // What is no frame for the client (another's address, a receiver switched off)
 // it drops, and answers true. Frames that come while a card is reset or its
@@ -25,8 +26,8 @@
 // BurstEnd(), SendReady() and LinkChanged() on the loop thread. A card calls its
 // Port with its lock held, on any thread. A backend's client is called on the
 // loop thread, without locks, and calls its Port there; but one made for any
-// thread (Threads::kAny) gets Receive() on any, and keeps its own lock, below
-// devices' locks, which it does not hold when it calls its Port.
+// thread (Threads::kAny) gets Receive() and BurstEnd() on any, and keeps its own
+// lock, below devices' locks, which it does not hold when it calls its Port.
 // No call of a Port enters a client before it returns, but Receive() of
 // Threads::kAny: so a card's code is never entered from within its Send().
 #ifndef LIB_NET_PORT_H_
@@ -43,8 +44,8 @@ class Client {
   // A frame, well-formed and with no more work left than the client accepts;
   // true: taken or dropped, false: no room, see above.
   virtual bool Receive(const Frame& frame) = 0;
-  // No further frame follows right now: one interrupt may do for all since the
-  // last call.
+  // After each Receive() that was true, or after several at once where no further
+  // frame follows right now: one interrupt may do for all of them.
   virtual void BurstEnd() {}
   // After a Send() that was false.
   virtual void SendReady() {}
@@ -80,6 +81,23 @@ class Port {
   virtual bool link_up() const = 0;
   // For backends whose other end has come or gone.
   virtual void SetLink(bool up) = 0;
+
+  // Between these, on the loop thread, receivers wait with what they do at the
+  // end of a burst. See Burst.
+  virtual void BeginBurst() {}
+  virtual void EndBurst() {}
+};
+
+// For a backend that sends all that has come in: receivers see one burst.
+class Burst {
+ public:
+  explicit Burst(Port& port) : port_(port) { port_.BeginBurst(); }
+  ~Burst() { port_.EndBurst(); }
+  Burst(const Burst&) = delete;
+  Burst& operator=(const Burst&) = delete;
+
+ private:
+  Port& port_;
 };
 
 }  // namespace atl::net
