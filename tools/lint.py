@@ -45,12 +45,13 @@ LAYERS = {
     "lib/boot": "lib/base lib/cpu lib/host lib/mem",
     "lib/vm": "lib/base lib/block lib/boot lib/char lib/cpu lib/dev lib/floppy lib/host lib/ide lib/mem "
               "lib/net lib/nic lib/pci lib/ui lib/vga lib/virtio lib/work",
+    "lib/console": "lib/base lib/host lib/ui",
     "lib/rfb": "lib/base lib/host lib/ui",
     "lib/qmp": "lib/base lib/cli lib/cpu lib/host lib/ui lib/vm",
     "lib/usernet": "lib/base lib/host",
     "cmd/img": "lib/base lib/block lib/cli",
     "cmd/net": "lib/base lib/cli lib/host lib/hostnet lib/netlink lib/usernet",
-    "cmd/run": "lib/base lib/block lib/boot lib/char lib/cli lib/cpu lib/dev lib/host lib/mem "
+    "cmd/run": "lib/base lib/block lib/boot lib/char lib/cli lib/console lib/cpu lib/dev lib/host lib/mem "
                "lib/qmp lib/ui lib/vm",
     "cmd/vnc": "lib/base lib/cli lib/console lib/host lib/rfb lib/ui",
     "tests/cpu": "lib/base lib/cpu lib/cpu/soft lib/mem",

@@ -6,6 +6,7 @@
 #define LIB_UI_SCREEN_H_
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -52,10 +53,22 @@ class Screen {
   // The whole picture as it is now. Never empty: a blank screen is black.
   virtual Surface Capture() = 0;
   // Brings the viewer's own `surface` up to date and says what changed in it.
-  // Costs little where nothing did.
+  // Costs little where nothing did. What blinks shows, here as in Capture().
   virtual Damage Refresh(Surface& surface) = 0;
+  // Calls `changed` once, when the picture may differ from what `seen` had at its
+  // last Refresh(): at once, or on any thread, with the device's lock held, so
+  // that it may only wake somebody. One call at a time can be waited for; null
+  // ends the wait. False: some changes cannot be told (the guest draws into
+  // memory), and one has to look.
+  virtual bool OnNextChange(const Surface& seen, std::function<void()> changed) = 0;
   // Nothing unless kind() is kText.
   virtual std::optional<TextScreen> Text() = 0;
+};
+
+struct Position {
+  unsigned x = 0, y = 0;
+  unsigned width = 0, height = 0;
+  friend bool operator==(const Position&, const Position&) = default;
 };
 
 // Thread rule: any thread.
@@ -67,6 +80,15 @@ class Input {
   // Right and down positive; wheel down positive. `buttons` that are held: bit
   // 0 left, 1 right, 2 middle, 3 and 4 the side ones.
   virtual void Move(int dx, int dy, int wheel, uint8_t buttons) = 0;
+  // Whether the guest takes positions instead, now.
+  virtual bool absolute() { return false; }
+  // Where it does: pixel `x`, `y` of a picture of `width` x `height`, inside it.
+  virtual void MoveTo(const Position& at, int wheel, uint8_t buttons) {
+    (void)at, (void)wheel, (void)buttons;
+  }
+  // Whether the guest has taken every key from the keyboard's queue, which is
+  // short: what does not fit is lost.
+  virtual bool keys_taken() { return true; }
   // The lamps as the guest set them: bit 0 scroll, 1 num, 2 caps lock.
   virtual uint8_t leds() = 0;
 };

@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
+
 namespace atl::ui {
 
 struct Rect {
@@ -44,6 +46,9 @@ struct Damage {
 
 // Makes `old` equal to `now` and says where it was not.
 Damage UpdateSurface(Surface& old, const Surface& now);
+// The same, of a picture of the same size whose row `y` `draw` writes: width
+// pixels. Once for each row, from the top.
+Damage UpdateRows(Surface& surface, absl::FunctionRef<void(unsigned y, uint32_t* row)> draw);
 
 }  // namespace atl::ui
 

@@ -69,18 +69,21 @@ void LinearRow(const Palette& palette, unsigned bpp, const uint8_t* in, unsigned
   }
 }
 
+void DispiRow(const Registers& r, const Palette& palette, std::span<const uint8_t> vram,
+              const DispiMode& mode, unsigned y, uint32_t* out) {
+  const uint64_t at = mode.start + y * mode.pitch;
+  if (mode.bpp == 4) {
+    PlanarRow(r, vram.data(), vram.size(), at, mode.width, out);
+  } else {
+    LinearRow(palette, mode.bpp, vram.data() + at, mode.width, out);
+  }
+}
+
 void RenderDispi(const Registers& r, std::span<const uint8_t> vram, const DispiMode& mode,
                  ui::Surface* out) {
   out->Resize(mode.width, mode.height);
   const Palette palette = DacPalette(r);
-  for (unsigned y = 0; y < mode.height; ++y) {
-    const uint64_t at = mode.start + y * mode.pitch;
-    if (mode.bpp == 4) {
-      PlanarRow(r, vram.data(), vram.size(), at, mode.width, out->Row(y));
-    } else {
-      LinearRow(palette, mode.bpp, vram.data() + at, mode.width, out->Row(y));
-    }
-  }
+  for (unsigned y = 0; y < mode.height; ++y) DispiRow(r, palette, vram, mode, y, out->Row(y));
 }
 
 // Graphics modes of the CRTC.
@@ -138,11 +141,6 @@ void RenderGraphics(const Registers& r, std::span<const uint8_t> vram, ui::Surfa
 
 }  // namespace
 
-BlinkPhase PhaseAt(uint64_t now_ns) {
-  const uint64_t frame = now_ns / (1'000'000'000 / 70);
-  return {(frame & 8) == 0, (frame & 16) == 0};
-}
-
 ui::ScreenKind KindOf(const Registers& r, uint64_t vram_bytes) {
   if (r.dispi_enabled()) {
     return DispiModeOf(r, vram_bytes).width != 0 ? ui::ScreenKind::kGraphics
@@ -152,7 +150,7 @@ ui::ScreenKind KindOf(const Registers& r, uint64_t vram_bytes) {
   return r.graphics_mode() ? ui::ScreenKind::kGraphics : ui::ScreenKind::kText;
 }
 
-void Render(const Registers& r, std::span<const uint8_t> vram, BlinkPhase phase, ui::Surface* out) {
+void Render(const Registers& r, std::span<const uint8_t> vram, ui::Surface* out) {
   switch (KindOf(r, vram.size())) {
     case ui::ScreenKind::kBlank: {
       const CrtcGeometry g = GeometryOf(r);
@@ -165,11 +163,23 @@ void Render(const Registers& r, std::span<const uint8_t> vram, BlinkPhase phase,
       return;
     }
     case ui::ScreenKind::kText:
-      return RenderText(r, vram, phase, out);
+      return RenderText(r, vram, out);
     case ui::ScreenKind::kGraphics:
       if (r.dispi_enabled()) return RenderDispi(r, vram, DispiModeOf(r, vram.size()), out);
       return RenderGraphics(r, vram, out);
   }
+}
+
+std::optional<ui::Damage> RenderLinearChanges(const Registers& r, std::span<const uint8_t> vram,
+                                              ui::Surface* out) {
+  if (!r.dispi_enabled()) return std::nullopt;
+  const DispiMode mode = DispiModeOf(r, vram.size());
+  if (mode.width == 0 || out->width != mode.width || out->height != mode.height) {
+    return std::nullopt;
+  }
+  const Palette palette = DacPalette(r);
+  return ui::UpdateRows(
+      *out, [&](unsigned y, uint32_t* row) { DispiRow(r, palette, vram, mode, y, row); });
 }
 
 }  // namespace atl::vga

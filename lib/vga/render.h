@@ -13,20 +13,15 @@
 
 namespace atl::vga {
 
-// What blinks, and whether it shows now. A cursor blinks twice as fast as
-// characters do.
-struct BlinkPhase {
-  bool cursor = true;
-  bool characters = true;
-  friend bool operator==(const BlinkPhase&, const BlinkPhase&) = default;
-};
-BlinkPhase PhaseAt(uint64_t now_ns);
-
 ui::ScreenKind KindOf(const Registers& r, uint64_t vram_bytes);
 
 // `vram`: a power of two of bytes, at least 256 KiB; the guest may write to it
-// meanwhile. `out` gets the size that the mode has.
-void Render(const Registers& r, std::span<const uint8_t> vram, BlinkPhase phase, ui::Surface* out);
+// meanwhile. `out` gets the size that the mode has. What blinks is shown.
+void Render(const Registers& r, std::span<const uint8_t> vram, ui::Surface* out);
+// The same of the linear modes, into a picture that was drawn before: says what
+// is new in it, and writes no more than that. Nothing in other modes.
+std::optional<ui::Damage> RenderLinearChanges(const Registers& r, std::span<const uint8_t> vram,
+                                              ui::Surface* out);
 
 // The characters of a text mode; nothing in others.
 std::optional<ui::TextScreen> ReadText(const Registers& r, std::span<const uint8_t> vram);

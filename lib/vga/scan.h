@@ -78,8 +78,7 @@ class Scan {
   bool second_ = false;
 };
 
-void RenderText(const Registers& r, std::span<const uint8_t> vram, BlinkPhase phase,
-                ui::Surface* out);
+void RenderText(const Registers& r, std::span<const uint8_t> vram, ui::Surface* out);
 
 }  // namespace atl::vga
 

@@ -7,46 +7,72 @@
 
 namespace atl::vga {
 
-Registers VgaScreen::Snapshot(uint64_t* version, uint64_t* now_ns) {
+namespace {
+
+// A surface's mark of a picture that only the chip can change; 0 where the guest
+// draws past it.
+uint64_t TokenOf(const Registers& r, uint64_t version) {
+  return r.dispi_enabled() ? 0 : version << 1 | 1;
+}
+
+}  // namespace
+
+Registers VgaScreen::Snapshot(uint64_t* version) {
   return lock_.Run([&] {
     *version = vga_.version();
-    *now_ns = vga_.clock().NowNs();
     return vga_.registers();
   });
 }
 
 ui::ScreenKind VgaScreen::kind() {
-  uint64_t version, now;
-  return KindOf(Snapshot(&version, &now), vga_.vram().size());
+  uint64_t version;
+  return KindOf(Snapshot(&version), vga_.vram().size());
 }
 
 ui::Surface VgaScreen::Capture() {
-  uint64_t version, now;
-  const Registers r = Snapshot(&version, &now);
+  uint64_t version;
+  const Registers r = Snapshot(&version);
   ui::Surface out;
-  // Nothing is blinked away in a picture.
-  Render(r, vga_.vram().bytes(), {}, &out);
+  Render(r, vga_.vram().bytes(), &out);
   return out;
 }
 
 ui::Damage VgaScreen::Refresh(ui::Surface& surface) {
-  uint64_t version, now;
-  const Registers r = Snapshot(&version, &now);
-  const bool text = KindOf(r, vga_.vram().size()) == ui::ScreenKind::kText;
-  const BlinkPhase phase = text ? PhaseAt(now) : BlinkPhase{};
-  const uint64_t token =
-      r.dispi_enabled() ? 0 : version << 2 | (phase.cursor ? 2 : 0) | (phase.characters ? 1 : 0);
+  uint64_t version;
+  const Registers r = Snapshot(&version);
+  const uint64_t token = TokenOf(r, version);
   if (token != 0 && surface.token == token) return {};
-  ui::Surface fresh;
-  Render(r, vga_.vram().bytes(), phase, &fresh);
-  ui::Damage damage = ui::UpdateSurface(surface, fresh);
   surface.token = token;
-  return damage;
+  if (std::optional<ui::Damage> damage = RenderLinearChanges(r, vga_.vram().bytes(), &surface)) {
+    return *std::move(damage);
+  }
+  ui::Surface fresh;
+  Render(r, vga_.vram().bytes(), &fresh);
+  fresh.token = token;
+  return ui::UpdateSurface(surface, fresh);
 }
 
 std::optional<ui::TextScreen> VgaScreen::Text() {
-  uint64_t version, now;
-  return ReadText(Snapshot(&version, &now), vga_.vram().bytes());
+  uint64_t version;
+  return ReadText(Snapshot(&version), vga_.vram().bytes());
+}
+
+bool VgaScreen::OnNextChange(const ui::Surface& seen, std::function<void()> changed) {
+  return lock_.Run([&] {
+    if (changed == nullptr) {
+      vga_.OnNextChange(nullptr);
+      return true;
+    }
+    const uint64_t token = TokenOf(vga_.registers(), vga_.version());
+    const bool knows = token != 0;
+    // A change of the mode is told in every case.
+    if (knows && token != seen.token) {
+      changed();
+    } else {
+      vga_.OnNextChange(std::move(changed));
+    }
+    return knows;
+  });
 }
 
 }  // namespace atl::vga

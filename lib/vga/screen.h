@@ -22,9 +22,10 @@ class VgaScreen final : public ui::Screen {
   ui::Surface Capture() override;
   ui::Damage Refresh(ui::Surface& surface) override;
   std::optional<ui::TextScreen> Text() override;
+  bool OnNextChange(const ui::Surface& seen, std::function<void()> changed) override;
 
  private:
-  Registers Snapshot(uint64_t* version, uint64_t* now_ns);
+  Registers Snapshot(uint64_t* version);
 
   Vga& vga_;
   dev::DeviceLock& lock_;

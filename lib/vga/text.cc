@@ -35,8 +35,7 @@ bool Blinks(const Registers& r) { return (r.attribute[0x10] & 8) != 0; }
 
 }  // namespace
 
-void RenderText(const Registers& r, std::span<const uint8_t> vram, BlinkPhase phase,
-                ui::Surface* out) {
+void RenderText(const Registers& r, std::span<const uint8_t> vram, ui::Surface* out) {
   const CrtcGeometry g = GeometryOf(r);
   const unsigned width = std::min(g.width(), ui::Surface::kMaxWidth);
   out->Resize(width, g.lines);
@@ -66,12 +65,9 @@ void RenderText(const Registers& r, std::span<const uint8_t> vram, BlinkPhase ph
       const unsigned font = (attribute & 8) != 0 ? font_a : font_b;
       uint8_t glyph = vram[uint64_t{font + code * kGlyphBytes + ra} * 4 + 2];
       if (mono && (attribute & 7) == 1 && ra == underline) glyph = 0xFF;
-      if (blinks) {
-        background &= 7;
-        if ((attribute & 0x80) != 0 && !phase.characters) glyph = 0;
-      }
-      const bool cursor_here = cursor.on && phase.cursor && ra >= cursor.first &&
-                               ra <= cursor.last && scan.row_address() + x == cursor.address;
+      if (blinks) background &= 7;
+      const bool cursor_here = cursor.on && ra >= cursor.first && ra <= cursor.last &&
+                               scan.row_address() + x == cursor.address;
       if (cursor_here) glyph = 0xFF;
       for (unsigned i = 0; i < 8; ++i) *p++ = colors[glyph & 0x80 >> i ? foreground : background];
       if (g.dots == 9) {

@@ -20,7 +20,7 @@ constexpr unsigned kCrtcRegisters = 0x19;
 void Vga::Reset() {
   r_ = Registers();
   r_.dispi[kDispiId] = kDispiVersion;
-  ++version_;
+  Touch();
 }
 
 // Both retraces, at the speed that the registers ask for.
@@ -94,7 +94,7 @@ uint8_t Vga::ReadPort(uint16_t port) {
 
 void Vga::WritePort(uint16_t port, uint8_t value) {
   const bool color = (r_.misc & 1) != 0;
-  ++version_;
+  Touch();
   switch (port) {
     case 0x3C0:
       return WriteAttribute(value);
@@ -222,7 +222,7 @@ uint16_t Vga::ReadDispiRegister(unsigned index) const {
 }
 
 void Vga::WriteDispiRegister(unsigned index, uint16_t value) {
-  ++version_;
+  Touch();
   switch (index) {
     case kDispiId:
       // The driver asks which versions are known.
@@ -286,7 +286,7 @@ uint64_t Vga::ReadLinear(uint64_t offset, unsigned size) const {
 }
 
 void Vga::WriteLinear(uint64_t offset, unsigned size, uint64_t value) {
-  ++version_;
+  Touch();
   if (offset < vram_.size() && vram_.size() - offset >= size) {
     std::memcpy(vram_.data() + offset, &value, size);
   }
@@ -296,7 +296,7 @@ void Vga::VisitState(dev::StateVisitor& v) {
   r_.VisitState(v);
   v.Bytes("vram", vram_.bytes());
   if (v.loading()) {
-    ++version_;
+    Touch();
     // The index is used to address what follows it.
     r_.dac_part = std::min<uint8_t>(r_.dac_part, 2);
     r_.sequencer_index &= 7;

@@ -11,6 +11,8 @@
 #define LIB_VGA_VGA_H_
 
 #include <cstdint>
+#include <functional>
+#include <utility>
 
 #include "lib/dev/clock.h"
 #include "lib/dev/state.h"
@@ -53,6 +55,9 @@ class Vga {
   // Differs when anything that was written through here may have changed the
   // picture.
   uint64_t version() const { return version_; }
+  // Calls `changed` at the next change of version(), once, with the lock held and
+  // perhaps before the change is whole. Null calls nothing.
+  void OnNextChange(std::function<void()> changed) { changed_ = std::move(changed); }
 
  private:
   uint8_t ReadStatus();
@@ -70,7 +75,13 @@ class Vga {
   Vram& vram_;
   dev::Clock& clock_;
   Registers r_;
+  void Touch() {
+    ++version_;
+    if (changed_) std::exchange(changed_, nullptr)();
+  }
+
   uint64_t version_ = 1;
+  std::function<void()> changed_;
 };
 
 }  // namespace atl::vga

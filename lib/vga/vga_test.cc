@@ -413,9 +413,6 @@ TEST(Render, CursorBlinkAndPanning) {
   EXPECT_NE(s.Row(5)[9], 0u);
   EXPECT_NE(s.Row(6)[9], 0u);
   EXPECT_EQ(s.Row(7)[9], 0u);
-  Render(card.vga.registers(), card.vram->bytes(), {false, false}, &s);
-  EXPECT_EQ(s.Row(0)[0], 0u);
-  EXPECT_EQ(s.Row(5)[9], 0u);
   // Moved left by three dots.
   card.Attribute(0x13, 2);
   card.Show();
@@ -462,6 +459,39 @@ TEST(Screen, RefreshLooksOnlyWhereSomethingChanged) {
   EXPECT_EQ(s.Row(20)[40], 0xFFu);
   EXPECT_EQ(card.screen.kind(), ui::ScreenKind::kGraphics);
   EXPECT_FALSE(card.screen.Text().has_value());
+}
+
+TEST(Screen, TellsOfTheNextChange) {
+  Card card;
+  card.Text();
+  ui::Surface s;
+  card.screen.Refresh(s);
+  int told = 0;
+  const auto changed = [&told] { ++told; };
+  EXPECT_TRUE(card.screen.OnNextChange(s, changed));
+  EXPECT_EQ(told, 0);
+  card.Put(3, 0xFF, 0x0F);
+  EXPECT_EQ(told, 1);
+  card.Put(3, 0xFE, 0x0F);
+  EXPECT_EQ(told, 1);
+  // It has changed since.
+  EXPECT_TRUE(card.screen.OnNextChange(s, changed));
+  EXPECT_EQ(told, 2);
+  card.screen.Refresh(s);
+  EXPECT_TRUE(card.screen.OnNextChange(s, changed));
+  EXPECT_TRUE(card.screen.OnNextChange(s, nullptr));
+  card.Put(3, 0xFF, 0x0F);
+  EXPECT_EQ(told, 2);
+  // In the linear memory changes cannot be told, but another mode can.
+  card.Dispi(kDispiXres, 128);
+  card.Dispi(kDispiYres, 64);
+  card.Dispi(kDispiBpp, 32);
+  card.Dispi(kDispiEnable, kDispiEnabled | kDispiLfb);
+  card.screen.Refresh(s);
+  EXPECT_FALSE(card.screen.OnNextChange(s, changed));
+  EXPECT_EQ(told, 2);
+  card.Dispi(kDispiEnable, 0);
+  EXPECT_EQ(told, 3);
 }
 
 TEST(Screen, BlankScreensHaveASize) {

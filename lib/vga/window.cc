@@ -142,7 +142,7 @@ uint64_t Vga::ReadWindow(uint64_t offset, unsigned size) {
 }
 
 void Vga::WriteWindow(uint64_t offset, unsigned size, uint64_t value) {
-  ++version_;
+  Touch();
   for (unsigned i = 0; i < size && offset + i < kWindowSize; ++i) {
     WriteByte(offset + i, static_cast<uint8_t>(value >> 8 * i));
   }
