@@ -9,9 +9,11 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <cstdlib>
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "cmd/run/background.h"
@@ -25,6 +27,7 @@
 #include "lib/char/stream.h"
 #include "lib/cli/json.h"
 #include "lib/host/event_loop.h"
+#include "lib/host/runtime_dir.h"
 #include "lib/host/signals.h"
 #include "lib/qmp/server.h"
 #include "lib/vm/accel.h"
@@ -103,6 +106,26 @@ int ExitStatus(const vm::End& end) {
   return cli::kExitFailed;
 }
 
+// The folder where other tools find this guest. Only a user who said where it is to
+// be hears that it cannot be made: nothing but those tools needs it.
+absl::StatusOr<std::unique_ptr<host::VmFolder>> MakeFolder(const std::string& name) {
+  absl::StatusOr<std::unique_ptr<host::VmFolder>> folder =
+      host::VmFolder::Create(host::RuntimeRoot(), name);
+  // A socket's path is at most 107 bytes long.
+  if (folder.ok() && (*folder)->path().size() > 96) {
+    folder = absl::InvalidArgumentError(
+        absl::StrCat((*folder)->path(), ": is too long for the sockets in it"));
+  }
+  if (!folder.ok()) {
+    if (getenv("ATOLL_RUNTIME_DIR") == nullptr) return nullptr;
+    return Annotate(folder.status(), "ATOLL_RUNTIME_DIR");
+  }
+  if ((*folder)->name() != name) {
+    Say(absl::StrCat("other tools find this guest as '", (*folder)->name(), "'"));
+  }
+  return folder;
+}
+
 absl::StatusOr<int> RunGuest(const Invocation& invocation, Background& background) {
   vm::MachineConfig config = invocation.machine;
   // ps -o comm and top show the guest's name.
@@ -137,9 +160,18 @@ absl::StatusOr<int> RunGuest(const Invocation& invocation, Background& backgroun
             machine_to_end->RequestEnd(
                 {vm::EndKind::kQuit, 128 + number, absl::StrCat("signal ", strsignal(number))});
           }));
+  ASSIGN_OR_RETURN(std::unique_ptr<host::VmFolder> folder, MakeFolder(config.name));
+  std::vector<qmp::MonitorConfig> sockets = invocation.monitors;
+  if (folder != nullptr) {
+    sockets.push_back({.protocol = qmp::Protocol::kControl,
+                       .label = "control",
+                       .carrier = qmp::Carrier::kUnix,
+                       .path = absl::StrCat(folder->path(), "/control"),
+                       .listens = true});
+  }
   // Before the machine, so that nothing is made where nobody could reach it.
   ASSIGN_OR_RETURN(std::unique_ptr<qmp::Server> monitors,
-                   qmp::Server::Create(*loop, invocation.monitors, ATOLL_VERSION));
+                   qmp::Server::Create(*loop, sockets, ATOLL_VERSION));
   config.start_paused |= monitors->waits();
   ASSIGN_OR_RETURN(std::unique_ptr<vm::Machine> machine,
                    vm::Machine::Create(config, selection, *loop,
@@ -178,7 +210,7 @@ absl::StatusOr<int> RunGuest(const Invocation& invocation, Background& backgroun
   }
 
   // All is open, and the machine's threads come with Run().
-  ASSIGN_OR_RETURN(bool sandboxed, EnterSandbox(invocation));
+  ASSIGN_OR_RETURN(bool sandboxed, EnterSandbox(invocation, folder.get()));
   if (sandboxed) monitors->SetSandboxed();
   RETURN_IF_ERROR(background.Leave());
   const vm::End end = machine->Run();

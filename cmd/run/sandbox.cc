@@ -54,11 +54,15 @@ absl::StatusOr<host::LockdownOptions> Needs(const Invocation& invocation) {
 
 }  // namespace
 
-absl::StatusOr<bool> EnterSandbox(const Invocation& invocation) {
+absl::StatusOr<bool> EnterSandbox(const Invocation& invocation, const host::VmFolder* folder) {
   const bool wanted = invocation.sandbox == Sandbox::kOn;
   if (invocation.sandbox == Sandbox::kOff || (ATOLL_SANITIZED && !wanted)) return false;
   tzset();  // reads its file now
   ASSIGN_OR_RETURN(host::LockdownOptions options, Needs(invocation));
+  if (folder != nullptr) {
+    options.write.push_back(folder->path());
+    options.remove_folders.push_back(folder->root());
+  }
   absl::StatusOr<host::LockdownResult> result = host::LockDown(options);
   if (!result.ok()) {
     if (wanted || result.status().code() != absl::StatusCode::kUnimplemented) {

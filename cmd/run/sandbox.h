@@ -5,12 +5,15 @@
 
 #include "absl/status/statusor.h"
 #include "cmd/run/options.h"
+#include "lib/host/runtime_dir.h"
 
 namespace atl::run {
 
 // When all is open and no thread has been made. Says on standard error what the
 // kernel cannot do, where that is no error. False where there is no sandbox.
-absl::StatusOr<bool> EnterSandbox(const Invocation& invocation);
+// `folder`, the VM's own in the runtime directory, may be null; it can be removed
+// afterwards.
+absl::StatusOr<bool> EnterSandbox(const Invocation& invocation, const host::VmFolder* folder);
 
 }  // namespace atl::run
 

@@ -17,6 +17,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "lib/cpu/counters.h"
 #include "lib/cpu/exit.h"
 #include "lib/cpu/regs.h"
 #include "lib/mem/guest_memory.h"
@@ -58,6 +59,8 @@ struct VcpuConfig {
   unsigned index = 0;  // also its initial APIC id
   unsigned count = 1;  // of vCPUs in the VM
   VcpuBus* bus = nullptr;
+  // Where the vCPU counts; outlives it. Null: for itself.
+  VcpuCounters* counters = nullptr;
 };
 
 class Vcpu {
@@ -88,6 +91,10 @@ class Vcpu {
 
   // Guest instructions retired where the backend counts them, else 0.
   virtual uint64_t instructions() const { return 0; }
+
+  // What the kernel counts for it, in the binary stats format; -1 where nobody
+  // else does. Open as long as the vCPU lives.
+  virtual int stats_fd() const { return -1; }
 };
 
 class Vm {
@@ -95,6 +102,11 @@ class Vm {
   virtual ~Vm() = default;
   virtual absl::StatusOr<std::unique_ptr<Vcpu>> CreateVcpu(const VcpuConfig& config) = 0;
   virtual void SetA20(bool enabled) = 0;  // any thread; takes effect soon
+
+  // Where the VM counts; outlives it. Before the first vCPU is made.
+  virtual void SetCounters(VmCounters*) {}
+  // As of a vCPU.
+  virtual int stats_fd() const { return -1; }
 };
 
 // The outcome of a backend's self-test, for -accel auto, --check and people.

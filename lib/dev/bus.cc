@@ -270,7 +270,10 @@ void Bus::Pieces(Mapping& mapping, uint64_t offset, unsigned size, Piece&& piece
   }
 }
 
-uint64_t Bus::Read(Space space, uint64_t address, unsigned size) {
+absl::string_view Bus::DeviceName(MappingId id) const { return mappings_[id].device->name(); }
+
+uint64_t Bus::Read(Space space, uint64_t address, unsigned size, MappingId* owner) {
+  if (owner != nullptr) *owner = kMaxMappings;
   uint64_t value = 0;
   for (unsigned done = 0; done < size;) {
     uint64_t offset;
@@ -279,6 +282,7 @@ uint64_t Bus::Read(Space space, uint64_t address, unsigned size) {
       value |= uint64_t{0xFF} << (8 * done++);
       continue;
     }
+    if (owner != nullptr && done == 0) *owner = static_cast<MappingId>(m - mappings_.get());
     const unsigned here = static_cast<unsigned>(std::min<uint64_t>(size - done, m->size - offset));
     DeviceLock::Scope scope(*m->lock);
     if (!scope.entered()) {  // the device's own DMA or reset came back to it
@@ -297,7 +301,8 @@ uint64_t Bus::Read(Space space, uint64_t address, unsigned size) {
   return value;
 }
 
-void Bus::Write(Space space, uint64_t address, unsigned size, uint64_t value) {
+void Bus::Write(Space space, uint64_t address, unsigned size, uint64_t value, MappingId* owner) {
+  if (owner != nullptr) *owner = kMaxMappings;
   for (unsigned done = 0; done < size;) {
     uint64_t offset;
     Mapping* m = Find(space, address + done, &offset);
@@ -305,6 +310,7 @@ void Bus::Write(Space space, uint64_t address, unsigned size, uint64_t value) {
       ++done;
       continue;
     }
+    if (owner != nullptr && done == 0) *owner = static_cast<MappingId>(m - mappings_.get());
     const unsigned here = static_cast<unsigned>(std::min<uint64_t>(size - done, m->size - offset));
     DeviceLock::Scope scope(*m->lock);
     if (scope.entered()) {

@@ -24,6 +24,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "lib/base/mutex.h"
 #include "lib/dev/device.h"
 #include "lib/dev/device_lock.h"
@@ -65,8 +66,15 @@ class Bus {
                                 uint64_t base, uint64_t size, const MapOptions& options = {});
 
   // `size` 1, 2, 4 or 8; bytes of `value` above it are ignored and read as 0.
-  uint64_t Read(Space space, uint64_t address, unsigned size);
-  void Write(Space space, uint64_t address, unsigned size, uint64_t value);
+  // `owner`, where wanted, is set to the mapping that the first byte belongs to, or
+  // kMaxMappings where that is nobody's.
+  uint64_t Read(Space space, uint64_t address, unsigned size, MappingId* owner = nullptr);
+  void Write(Space space, uint64_t address, unsigned size, uint64_t value,
+             MappingId* owner = nullptr);
+
+  // Of mappings made so far; valid ids are below.
+  unsigned count() const { return count_.load(std::memory_order_acquire); }
+  absl::string_view DeviceName(MappingId id) const;
 
   // "0x60-0x60 i8042" lines, by address, for people.
   std::string Show(Space space) const;

@@ -13,6 +13,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
+#include "lib/base/unique_fd.h"
 #include "lib/cli/json.h"
 #include "lib/qmp/json_value.h"
 #include "lib/vm/control.h"
@@ -48,6 +49,9 @@ struct Context {
   // Queues a chord; ResourceExhausted where too many wait.
   std::function<absl::Status(Chord)> send_keys;
   std::function<std::vector<ChardevState>()> chardevs;
+  // Descriptors that go with the reply of the command that runs, each the
+  // reply's own. Null where the client's connection cannot carry them.
+  std::vector<UniqueFd>* attached = nullptr;
 };
 
 // What a command was called with, already of the types its table says.

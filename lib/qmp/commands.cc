@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The commands, sorted by name, each with its arguments; QEMU's
 // docs/interop/qmp-qapi reference says what they mean.
+#include <errno.h>
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -24,6 +26,35 @@ constexpr int64_t kMaxHoldMs = 10'000;
 constexpr size_t kMaxKeys = 32;
 
 // Looking.
+
+// Ours: the VM's counters as descriptors, so many in a reply as a message carries.
+constexpr size_t kFdsInReply = 64;
+constexpr Argument kStatsFds[] = {{"first", Type::kInt, true}};
+
+Status StatsFds(Context& c, const Arguments& arguments, JsonWriter& out) {
+  if (c.attached == nullptr) {
+    return absl::FailedPreconditionError("descriptors are handed over a unix socket alone");
+  }
+  const std::vector<vm::StatsFd> all = c.machine->stats_fds();
+  const int64_t first = arguments.Int("first");
+  if (first < 0 || static_cast<uint64_t>(first) > all.size()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("Parameter 'first' is past the ", all.size(), " descriptors"));
+  }
+  out.BeginObject().Key("name").String(c.machine->config().name);
+  out.Key("backend").String(c.machine->backend());
+  out.Key("pid").Number(static_cast<uint64_t>(getpid())).Key("total").Number(all.size());
+  out.Key("fds").BeginArray();
+  const size_t begin = static_cast<size_t>(first);
+  for (size_t i = begin; i < std::min(all.size(), begin + kFdsInReply); ++i) {
+    UniqueFd copy(fcntl(all[i].fd, F_DUPFD_CLOEXEC, 0));
+    if (!copy.valid()) return ErrnoError(errno, "a descriptor for the client");
+    c.attached->push_back(std::move(copy));
+    out.Signed(all[i].vcpu);  // -1: the VM's
+  }
+  out.EndArray().EndObject();
+  return absl::OkStatus();
+}
 
 Status QueryStatus(Context& c, const Arguments&, JsonWriter& out) {
   const vm::RunState state = c.machine->state();
@@ -350,6 +381,7 @@ constexpr Argument kSendKey[] = {{.name = "keys", .type = Type::kList},
                                  {.name = "hold-time", .type = Type::kInt, .optional = true}};
 
 constexpr Command kCommands[] = {
+    {"atoll-stats-fds", kStatsFds, StatsFds},
     {"blockdev-change-medium", kChange, ChangeMedium},
     {"blockdev-close-tray", kDrive, CloseTray},
     {"blockdev-open-tray", kDriveForce, OpenTray},

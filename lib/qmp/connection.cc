@@ -5,15 +5,26 @@
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <climits>
+#include <cstring>
 #include <utility>
 
 #include "lib/base/status_macros.h"
 
 namespace atl::qmp {
+namespace {
+
+// Of one message: the kernel's SCM_MAX_FD is 253.
+constexpr size_t kMaxFds = 128;
+// Replies with descriptors that wait: a client that reads none must not use up
+// what the process may open.
+constexpr size_t kMaxAttached = 4;
+
+}  // namespace
 
 absl::StatusOr<std::unique_ptr<Connection>> Connection::OverSocket(host::EventLoop& loop,
                                                                    UniqueFd fd, Protocol protocol,
@@ -37,6 +48,12 @@ absl::StatusOr<std::unique_ptr<Connection>> Connection::OverStdio(host::EventLoo
 absl::Status Connection::Watch(int in, int out, Protocol protocol, Context& context) {
   in_ = in;
   out_ = out;
+  context_ = &context;
+  int domain = 0;
+  socklen_t size = sizeof domain;
+  carries_fds_ = socket_.valid() &&
+                 getsockopt(socket_.get(), SOL_SOCKET, SO_DOMAIN, &domain, &size) == 0 &&
+                 domain == AF_UNIX;
   self_ = std::make_shared<Connection*>(this);
   session_ = NewSession(protocol, context, socket_.valid() ? "\r\n" : "\n",
                         [this](absl::string_view text) {
@@ -106,12 +123,42 @@ void Connection::Read() {
   more_ = true;
 }
 
+// What the socket takes of queue_ from `at` on, with the descriptors that stand
+// there and none that stand further on.
+ssize_t Connection::Send(size_t at) {
+  const bool here = !attached_.empty() && attached_.front().at == at;
+  const size_t next = here ? 1 : 0;
+  const size_t end = attached_.size() > next ? attached_[next].at : queue_.size();
+  iovec part{queue_.data() + at, end - at};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  alignas(cmsghdr) char control[CMSG_SPACE(kMaxFds * sizeof(int))] = {};
+  if (here) {
+    const std::vector<UniqueFd>& fds = attached_.front().fds;
+    const size_t count = std::min(fds.size(), kMaxFds);
+    message.msg_control = control;
+    message.msg_controllen = CMSG_SPACE(count * sizeof(int));
+    cmsghdr* const c = CMSG_FIRSTHDR(&message);
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN(count * sizeof(int));
+    for (size_t i = 0; i < count; ++i) {
+      const int fd = fds[i].get();
+      memcpy(CMSG_DATA(c) + i * sizeof fd, &fd, sizeof fd);
+    }
+  }
+  const ssize_t n = sendmsg(out_, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+  if (n > 0 && here) attached_.pop_front();
+  return n;
+}
+
 void Connection::Flush() {
   size_t done = 0;
   while (done < queue_.size()) {
     ssize_t n;
     if (socket_.valid()) {
-      n = send(out_, queue_.data() + done, queue_.size() - done, MSG_DONTWAIT | MSG_NOSIGNAL);
+      n = Send(done);
     } else {
       pollfd p{out_, POLLOUT, 0};
       if (poll(&p, 1, 0) <= 0) break;
@@ -125,11 +172,24 @@ void Connection::Flush() {
       ended_ = true;
       more_ = false;
       done = queue_.size();
+      attached_.clear();
       break;
     }
     done += static_cast<size_t>(n);
   }
   queue_.erase(0, done);
+  for (Attached& a : attached_) a.at -= done;
+}
+
+// One message; what its command attached goes with the first byte of the reply.
+bool Connection::Step() {
+  std::vector<UniqueFd> fds;
+  const size_t at = queue_.size();
+  if (carries_fds_) context_->attached = &fds;
+  const bool more = session_->Step();
+  context_->attached = nullptr;
+  if (!fds.empty() && queue_.size() > at) attached_.push_back({at, std::move(fds)});
+  return more;
 }
 
 // Carries out what is there, as far as the answers have room, and says to the
@@ -138,7 +198,7 @@ void Connection::Advance() {
   // A command's own events come here while it is carried out.
   if (stepping_) return;
   stepping_ = true;
-  while (more_ && queue_.size() < kHighWater) more_ = session_->Step();
+  while (more_ && queue_.size() < kHighWater && attached_.size() < kMaxAttached) more_ = Step();
   stepping_ = false;
   Flush();
   if (queue_.size() > kMaxOutput || (ended_ && !more_ && queue_.empty())) return End();

@@ -5,9 +5,13 @@
 #ifndef LIB_QMP_CONNECTION_H_
 #define LIB_QMP_CONNECTION_H_
 
+#include <sys/types.h>
+
+#include <deque>
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "lib/base/unique_fd.h"
@@ -45,6 +49,8 @@ class Connection {
   void OnReady(bool readable, bool writable);
   void Read();
   void Flush();
+  ssize_t Send(size_t at);
+  bool Step();
   void Advance();
   void End();
 
@@ -54,6 +60,14 @@ class Connection {
   int in_ = -1;
   int out_ = -1;
   std::unique_ptr<Session> session_;
+  Context* context_ = nullptr;
+  bool carries_fds_ = false;  // a unix socket
+  // Descriptors that go with the byte of queue_ at `at`.
+  struct Attached {
+    size_t at;
+    std::vector<UniqueFd> fds;
+  };
+  std::deque<Attached> attached_;
   std::string queue_;       // output
   bool more_ = false;       // the session may have a whole message
   bool stepping_ = false;   // in the session's Step()

@@ -17,6 +17,7 @@
 #include "lib/cpu/regs.h"
 #include "lib/ui/screen.h"
 #include "lib/vm/config.h"
+#include "lib/vm/machine_stats.h"
 #include "lib/vm/media.h"
 
 namespace atl::vm {
@@ -96,6 +97,9 @@ class MachineControl {
   // See board.h; any thread, while the machine lives.
   virtual ui::Screen* screen() = 0;
   virtual ui::Input& input() = 0;
+
+  // Counters in the binary stats format, the VM's first: ours, and the kernel's.
+  virtual std::vector<StatsFd> stats_fds() const { return {}; }
 };
 
 }  // namespace atl::vm

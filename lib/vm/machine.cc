@@ -14,6 +14,8 @@ namespace atl::vm {
 namespace {
 
 constexpr absl::string_view kGuestReset = "guest-reset";
+// The backend whose counters are the kernel's.
+constexpr absl::string_view kKernelCounts = "kvm";
 // Between two events that tell of a disk's error: a guest can cause many.
 constexpr uint64_t kDiskErrorPauseNs = 100'000'000;
 constexpr uint32_t kTscMsr = 0x10;
@@ -94,14 +96,19 @@ absl::StatusOr<std::unique_ptr<Machine>> Machine::Create(
   RETURN_IF_ERROR(m->firmware_->Attach(*m->board_));
 
   // 3. vCPUs, each with its view of the bus and its LAPIC's lines.
+  BusDevices devices(m->board_->bus());
+  ASSIGN_OR_RETURN(m->stats_, MachineStats::Create(config.vcpus, devices.names,
+                                                   selection.backend->name != kKernelCounts));
   ASSIGN_OR_RETURN(m->vm_, selection.backend->create_vm(selection.options, *m->memory_));
+  m->vm_->SetCounters(&m->stats_->vm());
   for (unsigned i = 0; i < config.vcpus; ++i) {
-    m->buses_.push_back(
-        std::make_unique<MachineVcpuBus>(i, m->board_->bus(), m->board_->irqs(), m->clock_));
+    m->buses_.push_back(std::make_unique<MachineVcpuBus>(i, m->board_->bus(), m->board_->irqs(),
+                                                         m->clock_, m->stats_->vcpu(i), devices));
     cpu::VcpuConfig vcpu;
     vcpu.index = i;
     vcpu.count = config.vcpus;
     vcpu.bus = m->buses_.back().get();
+    vcpu.counters = &m->stats_->vcpu(i).counters();
     ASSIGN_OR_RETURN(std::unique_ptr<cpu::Vcpu> created, m->vm_->CreateVcpu(vcpu));
     m->signals_.push_back(std::make_unique<MachineVcpuSignals>(*created));
     m->board_->irqs().ConnectVcpu(i, m->signals_.back().get());
@@ -131,7 +138,9 @@ End Machine::Run() {
   std::vector<cpu::Vcpu*> vcpus;
   for (const std::unique_ptr<cpu::Vcpu>& v : vcpus_) vcpus.push_back(v.get());
   threads_ = std::make_unique<VcpuThreads>(
-      std::move(vcpus), [this](unsigned vcpu, const cpu::Exit& exit) { OnVcpuEnd(vcpu, exit); });
+      std::move(vcpus), [this](unsigned vcpu, const cpu::Exit& exit) { OnVcpuEnd(vcpu, exit); },
+      stats_.get());
+  stats_->Calibrate();
   absl::Status started = board_->Start();
   if (!started.ok()) return {EndKind::kError, 0, std::string(started.message())};
   Emit({.name = "start"});
@@ -327,6 +336,15 @@ void Machine::InjectNmi() { board_->irqs().PulseNmi(); }
 
 void Machine::Quit(absl::string_view reason) {
   RequestEnd({EndKind::kQuit, 0, "asked for by a monitor", reason});
+}
+
+std::vector<StatsFd> Machine::stats_fds() const {
+  std::vector<StatsFd> out = stats_->fds();
+  if (vm_->stats_fd() >= 0) out.insert(out.begin(), {-1, vm_->stats_fd()});
+  for (size_t i = 0; i < vcpus_.size(); ++i) {
+    if (vcpus_[i]->stats_fd() >= 0) out.push_back({static_cast<int>(i), vcpus_[i]->stats_fd()});
+  }
+  return out;
 }
 
 std::vector<int> Machine::vcpu_threads() const { return threads_->thread_ids(); }

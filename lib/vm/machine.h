@@ -32,6 +32,7 @@
 #include "lib/vm/control.h"
 #include "lib/vm/firmware.h"
 #include "lib/vm/machine_event.h"
+#include "lib/vm/machine_stats.h"
 #include "lib/vm/vcpu_bus.h"
 #include "lib/vm/vcpu_threads.h"
 
@@ -94,6 +95,7 @@ class Machine final : public dev::SystemControl, public MachineControl {
   MuxedConsole* muxed_console() { return board_->muxed_console(); }  // see board.h
   ui::Screen* screen() override { return board_->screen(); }
   ui::Input& input() override { return board_->input(); }
+  std::vector<StatsFd> stats_fds() const override;
 
   // dev::SystemControl, from devices.
   void RequestReset() override;
@@ -125,6 +127,7 @@ class Machine final : public dev::SystemControl, public MachineControl {
   const std::function<void(const MachineEvent&)> on_event_;
   MachineClock clock_;
   std::unique_ptr<GuestMemory> memory_;
+  std::unique_ptr<MachineStats> stats_;
   std::unique_ptr<cpu::Vm> vm_;
   std::unique_ptr<Firmware> firmware_;
   std::unique_ptr<Board> board_;

@@ -3,53 +3,128 @@
 #ifndef LIB_VM_VCPU_BUS_H_
 #define LIB_VM_VCPU_BUS_H_
 
+#include <algorithm>
 #include <cstdint>
+#include <string>
+#include <vector>
 
 #include "lib/cpu/backend.h"
 #include "lib/dev/bus.h"
 #include "lib/dev/clock.h"
 #include "lib/dev/irq_chips.h"
+#include "lib/vm/machine_stats.h"
 
 namespace atl::vm {
 
-// One a vCPU, since each has its own LAPIC page. Called on the vCPU's thread.
+// The devices of a bus by name, for counting: several of one name are one.
+struct BusDevices {
+  explicit BusDevices(const dev::Bus& bus) : of_mapping(bus.count()) {
+    for (unsigned i = 0; i < bus.count(); ++i) {
+      const std::string name(bus.DeviceName(i));
+      const auto at = std::find(names.begin(), names.end(), name);
+      of_mapping[i] = static_cast<unsigned>(at - names.begin());
+      if (at == names.end()) names.push_back(name);
+    }
+  }
+  std::vector<std::string> names;
+  std::vector<unsigned> of_mapping;  // index in `names`
+};
+
+// One a vCPU, since each has its own LAPIC page. Called on the vCPU's thread. What
+// it is called for is counted and timed: the vCPU has left the guest for it.
 class MachineVcpuBus final : public cpu::VcpuBus {
  public:
-  MachineVcpuBus(unsigned vcpu, dev::Bus& bus, dev::IrqChips& irqs, const dev::Clock& clock)
-      : vcpu_(vcpu), bus_(bus), irqs_(irqs), clock_(clock) {}
+  MachineVcpuBus(unsigned vcpu, dev::Bus& bus, dev::IrqChips& irqs, const dev::Clock& clock,
+                 VcpuStats& stats, const BusDevices& devices)
+      : vcpu_(vcpu),
+        bus_(bus),
+        irqs_(irqs),
+        clock_(clock),
+        stats_(stats),
+        devices_(devices.of_mapping) {}
 
   uint32_t PortIn(uint16_t port, unsigned size) override {
-    return static_cast<uint32_t>(bus_.Read(dev::Space::kPort, port, size));
+    const uint64_t left = stats_.Left();
+    stats_.counters().io_exits.Add();
+    dev::Bus::MappingId owner;
+    const uint64_t value = bus_.Read(dev::Space::kPort, port, size, &owner);
+    stats_.Entered(left, Leave::kIo, DeviceOf(owner));
+    return static_cast<uint32_t>(value);
   }
   void PortOut(uint16_t port, unsigned size, uint32_t value) override {
-    bus_.Write(dev::Space::kPort, port, size, value);
+    const uint64_t left = stats_.Left();
+    stats_.counters().io_exits.Add();
+    dev::Bus::MappingId owner;
+    bus_.Write(dev::Space::kPort, port, size, value, &owner);
+    stats_.Entered(left, Leave::kIo, DeviceOf(owner));
   }
   uint64_t MmioRead(Gpa at, unsigned size) override {
+    const uint64_t left = stats_.Left();
+    stats_.counters().mmio_exits.Add();
     uint64_t value;
-    if (irqs_.ReadLapic(vcpu_, at.value, size, &value)) return value;
-    return bus_.Read(dev::Space::kMmio, at.value, size);
+    if (irqs_.ReadLapic(vcpu_, at.value, size, &value)) {
+      stats_.Entered(left, Leave::kLapic);
+      return value;
+    }
+    dev::Bus::MappingId owner;
+    value = bus_.Read(dev::Space::kMmio, at.value, size, &owner);
+    stats_.Entered(left, Leave::kMmio, DeviceOf(owner));
+    return value;
   }
   void MmioWrite(Gpa at, unsigned size, uint64_t value) override {
-    if (irqs_.WriteLapic(vcpu_, at.value, size, value)) return;
-    bus_.Write(dev::Space::kMmio, at.value, size, value);
+    const uint64_t left = stats_.Left();
+    stats_.counters().mmio_exits.Add();
+    if (irqs_.WriteLapic(vcpu_, at.value, size, value)) {
+      return stats_.Entered(left, Leave::kLapic);
+    }
+    dev::Bus::MappingId owner;
+    bus_.Write(dev::Space::kMmio, at.value, size, value, &owner);
+    stats_.Entered(left, Leave::kMmio, DeviceOf(owner));
   }
-  int AcknowledgeInterrupt(unsigned vcpu) override { return irqs_.AcknowledgeInterrupt(vcpu); }
+  int AcknowledgeInterrupt(unsigned vcpu) override {
+    const uint64_t left = stats_.Left();
+    const int vector = irqs_.AcknowledgeInterrupt(vcpu);
+    stats_.counters().irq_exits.Add();
+    if (vector >= 0) stats_.counters().irq_injections.Add();
+    stats_.Entered(left, Leave::kIrq);
+    return vector;
+  }
   bool InterruptPending(unsigned vcpu) override { return irqs_.InterruptPending(vcpu); }
+  // Also what a backend asks for its own sake.
   uint64_t ReadCr8(unsigned vcpu) override { return irqs_.ReadCr8(vcpu); }
-  void WriteCr8(unsigned vcpu, uint64_t value) override { irqs_.WriteCr8(vcpu, value); }
+  void WriteCr8(unsigned vcpu, uint64_t value) override {
+    const uint64_t left = stats_.Left();
+    stats_.counters().cr8.Add();
+    irqs_.WriteCr8(vcpu, value);
+    stats_.Entered(left, Leave::kCr8);
+  }
   bool ReadApicMsr(unsigned vcpu, uint32_t msr, uint64_t* value) override {
-    return irqs_.ReadApicMsr(vcpu, msr, value);
+    const uint64_t left = stats_.Left();
+    stats_.counters().msr.Add();
+    const bool known = irqs_.ReadApicMsr(vcpu, msr, value);
+    stats_.Entered(left, Leave::kMsr);
+    return known;
   }
   bool WriteApicMsr(unsigned vcpu, uint32_t msr, uint64_t value) override {
-    return irqs_.WriteApicMsr(vcpu, msr, value);
+    const uint64_t left = stats_.Left();
+    stats_.counters().msr.Add();
+    const bool known = irqs_.WriteApicMsr(vcpu, msr, value);
+    stats_.Entered(left, Leave::kMsr);
+    return known;
   }
   uint64_t NowNs() override { return clock_.NowNs(); }
 
  private:
+  unsigned DeviceOf(dev::Bus::MappingId owner) const {
+    return owner < devices_.size() ? devices_[owner] : VcpuStats::kNoDevice;
+  }
+
   const unsigned vcpu_;
   dev::Bus& bus_;
   dev::IrqChips& irqs_;
   const dev::Clock& clock_;
+  VcpuStats& stats_;
+  const std::vector<unsigned> devices_;
 };
 
 // The other direction: a LAPIC's signals to its vCPU.

@@ -11,8 +11,11 @@
 
 namespace atl::vm {
 
-VcpuThreads::VcpuThreads(std::vector<cpu::Vcpu*> vcpus, OnEnd on_end)
-    : vcpus_(std::move(vcpus)), on_end_(std::move(on_end)), thread_ids_(vcpus_.size()) {
+VcpuThreads::VcpuThreads(std::vector<cpu::Vcpu*> vcpus, OnEnd on_end, MachineStats* stats)
+    : vcpus_(std::move(vcpus)),
+      on_end_(std::move(on_end)),
+      stats_(stats),
+      thread_ids_(vcpus_.size()) {
   for (unsigned i = 0; i < vcpus_.size(); ++i) threads_.emplace_back([this, i] { Work(i); });
 }
 
@@ -59,6 +62,7 @@ void VcpuThreads::Work(unsigned index) {
   pthread_setname_np(pthread_self(), absl::StrCat("vcpu", index).c_str());
   thread_ids_[index] = gettid();
   cpu::Vcpu& vcpu = *vcpus_[index];
+  VcpuStats* const stats = stats_ != nullptr ? &stats_->vcpu(index) : nullptr;
   bool ended = false;
   uint64_t ended_round = 0;
   for (;;) {
@@ -74,15 +78,26 @@ void VcpuThreads::Work(unsigned index) {
       ended_round = round_;
     }
     ended = false;
+    if (stats != nullptr) stats->Resume();
     absl::StatusOr<cpu::Exit> exit = vcpu.Run();
+    uint64_t left = 0;
+    if (stats != nullptr) {
+      left = stats->Left();
+      stats->counters().instructions.Set(vcpu.instructions());
+    }
     if (!exit.ok()) {
       exit = cpu::Exit{cpu::ExitReason::kError, std::string(exit.status().message())};
     }
     switch (exit->reason) {
       case cpu::ExitReason::kKicked:
+        if (stats != nullptr) {
+          stats->counters().signal_exits.Add();
+          stats->Entered(left, Leave::kSignal);
+        }
         break;
       case cpu::ExitReason::kHalted:
         vcpu.WaitForWork();
+        if (stats != nullptr) stats->Entered(left, Leave::kHalt);
         break;
       case cpu::ExitReason::kShutdown:
       case cpu::ExitReason::kError:

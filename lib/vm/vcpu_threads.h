@@ -17,6 +17,7 @@
 #include "absl/base/thread_annotations.h"
 #include "lib/base/mutex.h"
 #include "lib/cpu/backend.h"
+#include "lib/vm/machine_stats.h"
 
 namespace atl::vm {
 
@@ -26,8 +27,9 @@ class VcpuThreads {
   // the guest is gone (kShutdown) or the backend failed (kError).
   using OnEnd = std::function<void(unsigned vcpu, const cpu::Exit& exit)>;
 
-  // The vCPUs outlive this object. Threads start paused.
-  VcpuThreads(std::vector<cpu::Vcpu*> vcpus, OnEnd on_end);
+  // The vCPUs outlive this object, and `stats`, null or one for each vCPU, where
+  // their halts are counted. Threads start paused.
+  VcpuThreads(std::vector<cpu::Vcpu*> vcpus, OnEnd on_end, MachineStats* stats = nullptr);
   // Stops and joins.
   ~VcpuThreads();
   VcpuThreads(const VcpuThreads&) = delete;
@@ -49,6 +51,7 @@ class VcpuThreads {
 
   const std::vector<cpu::Vcpu*> vcpus_;
   const OnEnd on_end_;
+  MachineStats* const stats_;
   std::vector<std::atomic<int>> thread_ids_;
   Mutex mu_;
   CondVar changed_;

@@ -76,6 +76,7 @@ class KvmVcpu : public Vcpu {
     if (run == MAP_FAILED) return ErrnoError(errno, "mmap of kvm_run");
     std::unique_ptr<KvmVcpu> out(
         new KvmVcpu(vm, config, std::move(fd), static_cast<kvm_run*>(run)));
+    out->stats_ = OpenStats(out->fd_.get());
     RETURN_IF_ERROR(out->SetCpuid());
     ASSIGN_OR_RETURN(out->msrs_, out->SupportedMsrs());
     RETURN_IF_ERROR(out->PowerOn());
@@ -159,6 +160,7 @@ class KvmVcpu : public Vcpu {
     const int n = ioctl(fd_.get(), kSetMsrs, &list);
     return n == 1 ? absl::OkStatus() : NoMsr(n, msr, "written");
   }
+  int stats_fd() const override { return stats_.get(); }
 
  private:
   KvmVcpu(KvmVm& vm, const VcpuConfig& config, UniqueFd fd, kvm_run* run)
@@ -198,6 +200,7 @@ class KvmVcpu : public Vcpu {
   KvmVm& vm_;
   const VcpuConfig config_;
   const UniqueFd fd_;
+  UniqueFd stats_;
   kvm_run* const run_;
   std::vector<uint32_t> msrs_;  // those of kMsrResets that KVM has
   absl::Status reset_error_;

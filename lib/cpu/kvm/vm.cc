@@ -81,6 +81,12 @@ absl::StatusOr<UniqueFd> OpenDevice(const std::string& device) {
   return fd;
 }
 
+UniqueFd OpenStats(int fd) {
+  UniqueFd out(ioctl(fd, KVM_GET_STATS_FD, nullptr));
+  if (out.valid()) fcntl(out.get(), F_SETFD, FD_CLOEXEC);
+  return out;
+}
+
 absl::StatusOr<std::unique_ptr<KvmVm>> KvmVm::Create(const std::string& device,
                                                      GuestMemory& memory) {
   ASSIGN_OR_RETURN(const UniqueFd kvm, OpenDevice(device));
@@ -91,6 +97,7 @@ absl::StatusOr<std::unique_ptr<KvmVm>> KvmVm::Create(const std::string& device,
   if (fd < 0) return ErrnoError(errno, absl::StrCat(device, ": KVM_CREATE_VM"));
   std::unique_ptr<KvmVm> vm(new KvmVm(UniqueFd(fd), memory));
   RETURN_IF_ERROR(Annotate(vm->Prepare(kvm.get()), device));
+  vm->stats_ = OpenStats(vm->fd());
   memory.AddListener(vm.get());
   return vm;
 }

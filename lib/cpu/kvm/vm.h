@@ -30,6 +30,9 @@ int KickSignal();
 // Errors say what to do: load a module, join a group.
 absl::StatusOr<UniqueFd> OpenDevice(const std::string& device);
 
+// The binary stats of a VM or a vCPU; invalid where this KVM is older than 5.14.
+UniqueFd OpenStats(int fd);
+
 // linux/kvm.h gives structs that end in an array of no size another size in C++
 // than in C, and with that other ioctl numbers: these two have their own.
 struct CpuidList {  // struct kvm_cpuid2
@@ -59,6 +62,8 @@ class KvmVm : public Vm, private SlotListener {
   // that runs with KVM; what toggles it only to test it finds memory at 1 MiB.
   void SetA20(bool) override {}
 
+  int stats_fd() const override { return stats_.get(); }
+
   int fd() const { return vm_.get(); }
   const GuestMemory& memory() const { return memory_; }
   // What KVM can show to a guest, already without what needs KVM's own LAPIC.
@@ -74,6 +79,7 @@ class KvmVm : public Vm, private SlotListener {
   absl::Status SetSlot(uint32_t slot, const MemorySlot& what);
 
   const UniqueFd vm_;
+  UniqueFd stats_;
   GuestMemory& memory_;
   std::vector<kvm_cpuid_entry2> cpuid_;
   size_t run_size_ = 0;

@@ -210,6 +210,7 @@ CodeCache::Result CodeCache::Make(uint64_t linear, const uint8_t* page, uint64_t
       b->first_part = static_cast<uint8_t>(size);
       b->second_page = second.host;
     }
+    vcpu_.counters.insn_emulation.Add();
     at += in->length;
     b->flow = in->flow;
     ++b->count;

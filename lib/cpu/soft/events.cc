@@ -61,12 +61,14 @@ void SoftVcpu::Shutdown() {
 }
 
 bool SoftVcpu::Deliver() {
+  if (fault.vector == kPfault) counters.pf_guest.Add();
   if (DeliverFault(*this)) return true;
   Shutdown();
   return false;
 }
 
 bool SoftVcpu::CannotFetch() {
+  counters.insn_emulation_fail.Add();
   exit.reason = ExitReason::kError;
   exit.detail = absl::StrFormat("vCPU %u: %04x:%x (linear %x) is no memory to run code from", index,
                                 s.seg[kCs].selector, s.rip, LinearRip(*this));
@@ -129,6 +131,7 @@ SoftVcpu::Next SoftVcpu::LookAtEvents() {
       requests.fetch_and(~uint32_t{kNmiRequest}, std::memory_order_acq_rel);
       s.halted = false;
       s.nmi_blocked = true;
+      counters.nmi_injections.Add();
       if (!DeliverInterrupt(*this, kNmi)) return Shutdown(), Next::kExit;
     } else if ((posted & kInterruptRequest) && (s.rflags_rest & kIf)) {
       const int vector = bus.AcknowledgeInterrupt(index);

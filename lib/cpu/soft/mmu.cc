@@ -238,6 +238,7 @@ void Mmu::ForgetSpaces() {
 }
 
 void Mmu::FlushAll() {
+  vcpu_.counters.tlb_flush.Add();
   vcpu_.area().ForgetAll();
   map_.Forget();
   walk_cache_.Forget();
@@ -249,6 +250,7 @@ void Mmu::FlushAll() {
 }
 
 void Mmu::FlushNonGlobal() {
+  vcpu_.counters.tlb_flush.Add();
   walk_cache_.Forget();
   DropLocal();
   ForgetSpaces();
@@ -258,6 +260,7 @@ void Mmu::FlushNonGlobal() {
 void Mmu::SwitchTo(bool keep) {
   const uint16_t pcid = CurrentPcid();
   paging_.root = vcpu_.s.cr3;
+  if (!keep) vcpu_.counters.tlb_flush.Add();
   if (keep && pcid == space_->pcid) return;
   DropLocal();
   Space* to = nullptr;
@@ -392,6 +395,7 @@ bool Mmu::Translate(uint64_t linear, Access access, Rights rights, bool stack, T
     vcpu_.fault = {kPfault, true, error_code, linear};
     return false;
   }
+  vcpu_.counters.pf_fixed.Add();
   if (access == Access::kExecute) {
     huge_code_ |= walk.shift == 30;
     if (static_cast<int64_t>(linear) < 0) upper_local_code_ |= !walk.global;

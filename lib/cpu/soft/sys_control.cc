@@ -313,6 +313,7 @@ Step ChangeAc(SoftVcpu& c, const Insn&) {
 Step Hlt(SoftVcpu& c, const Insn&) {
   if (c.s.cpl != 0) return c.Raise(kGp, 0);
   c.s.halted = true;
+  c.counters.halt_exits.Add();
   return Step::kLeave;
 }
 
@@ -330,6 +331,7 @@ Step Invlpg(SoftVcpu& c, const Insn& in) {
   } else {
     linear = static_cast<uint32_t>(c.s.seg[in.seg].base + linear);
   }
+  c.counters.invlpg.Add();
   // The block may go on where its own page is surely not the one.
   const uint64_t generation = c.mmu.generation(c.s.rip);
   c.mmu.FlushPage(linear);
@@ -350,6 +352,7 @@ Step Invpcid(SoftVcpu& c, const Insn& in) {
   switch (type) {
     case 0:
       if (!IsCanonical(d.linear)) return c.Raise(kGp, 0);
+      c.counters.invlpg.Add();
       if (pcid == (c.s.cr3 & 0xFFF) || (c.s.cr4 & kCr4Pcide) == 0) {
         c.mmu.FlushPage(d.linear);
       } else {

@@ -58,6 +58,7 @@ SoftVcpu::SoftVcpu(SoftVm& vm, GuestMemory& memory, const VcpuConfig& config)
       memory(memory),
       index(config.index),
       count(config.count),
+      counters(config.counters != nullptr ? *config.counters : own_counters),
       code(std::make_unique<CodeCache>(*this)) {
   area().Init();
   Reset();
@@ -202,6 +203,7 @@ void SoftVcpu::WaitForWork() {
     while (!WorkPosted()) wait_cv_.Wait(&wait_mu_);
   }
   waiting_.store(false, std::memory_order_relaxed);
+  counters.halt_wakeup.Add();
 }
 
 // ---- State ----

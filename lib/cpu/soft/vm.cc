@@ -57,7 +57,9 @@ void SoftVm::SetA20(bool enabled) {
 }
 
 void SoftVm::OnSlotsChanged() {
+  counters_->remote_tlb_flush.AddShared();
   MutexLock lock(&vcpus_mu_);
+  counters_->remote_tlb_flush_requests.AddShared(vcpus_.size());
   for (SoftVcpu* v : vcpus_) {
     v->mmu.RequestFlush();
     v->Ask(kFlushRequest);
@@ -158,9 +160,11 @@ bool SoftVm::Watch(uint64_t ram_page, SoftVcpu& self) {
       MutexLock lock(&vcpus_mu_);
       if (vcpus_.size() > 1) others = vcpus_;
     }
+    if (!others.empty()) counters_->remote_tlb_flush.AddShared();
     for (SoftVcpu* v : others) {
       if (v == &self) continue;
       const uint64_t ticket = v->mmu.RequestWriteDrop(ram_page);
+      counters_->remote_tlb_flush_requests.AddShared();
       v->Ask(kFlushRequest);
       // Whoever enters Run() after this looked sees the request before it stores.
       while (done && !v->mmu.WriteDropDone(ticket) && v->in_run.load(std::memory_order_seq_cst)) {

@@ -50,6 +50,7 @@ class SoftVm final : public Vm, public SlotListener, public WriteWatcher {
 
   absl::StatusOr<std::unique_ptr<Vcpu>> CreateVcpu(const VcpuConfig& config) override;
   void SetA20(bool enabled) override;
+  void SetCounters(VmCounters* counters) override { counters_ = counters; }
   void OnSlotsChanged() override;
   void OnWatchedWrite(Gfn page) override;
 
@@ -105,6 +106,8 @@ class SoftVm final : public Vm, public SlotListener, public WriteWatcher {
   GuestMemory& memory_;
   const CpuModel model_;
   const TranslateConfig translate_;
+  VmCounters* counters_ = &own_counters_;
+  VmCounters own_counters_;
   std::atomic<uint64_t> a20_mask_{~uint64_t{0}};
   const uint64_t page_count_;
   PageCode* pages_;  // zero pages of the host until used
