@@ -55,6 +55,7 @@ LAYERS = {
                "lib/qmp lib/ui lib/vm",
     "cmd/vnc": "lib/base lib/cli lib/console lib/host lib/rfb lib/ui",
     "tests/cpu": "lib/base lib/cpu lib/cpu/soft lib/mem",
+    "tests/net": "",
     "tests/run": "",
     "tools": "",
 }

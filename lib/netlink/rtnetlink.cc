@@ -200,10 +200,12 @@ absl::StatusOr<std::vector<Neighbour>> ListNeighbours(Socket* socket) {
 }
 
 absl::StatusOr<Link> FindLink(Socket* socket, absl::string_view name) {
-  ASSIGN_OR_RETURN(std::vector<Link> links, ListLinks(socket));
-  for (Link& link : links) {
-    if (link.name == name) return std::move(link);
-  }
+  MessageBuilder request(RTM_GETLINK, kDo);
+  request.Header(ifinfomsg{}).Text(IFLA_IFNAME, name);
+  std::optional<Link> link;
+  const absl::Status status = socket->Request(
+      request, name, [&link](const Message& message) { link = ParseLink(message); });
+  if (status.ok() && link) return *std::move(link);
   return absl::NotFoundError(absl::StrCat(name, ": there is no such interface"));
 }
 

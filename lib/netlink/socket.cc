@@ -71,12 +71,14 @@ absl::StatusOr<std::vector<Message>> Socket::Receive(absl::string_view what) {
   }
 }
 
-absl::Status Socket::Request(const MessageBuilder& message, absl::string_view what) {
+absl::Status Socket::Request(const MessageBuilder& message, absl::string_view what,
+                             const std::function<void(const Message&)>& visit) {
   RETURN_IF_ERROR(Send(message, what));
   for (;;) {
     ASSIGN_OR_RETURN(const std::vector<Message> answer, Receive(what));
     for (const Message& m : answer) {
       if (m.type == NLMSG_ERROR) return AckStatus(m, what);
+      if (visit) visit(m);
     }
   }
 }

@@ -24,7 +24,9 @@ class Socket {
   static absl::StatusOr<Socket> Open();
 
   // Asks for something to be done. `what` begins the error: "bridge br0".
-  absl::Status Request(const MessageBuilder& message, absl::string_view what);
+  // Where `visit` is given it gets what the kernel sends before it acknowledges.
+  absl::Status Request(const MessageBuilder& message, absl::string_view what,
+                       const std::function<void(const Message&)>& visit = {});
 
   // Asks for a list; `visit` gets each entry. A list that changed while it was
   // read is read again from its beginning: `restart` says so to the caller.

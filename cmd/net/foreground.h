@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+// Networks that go with a process. What the kernel does not remove by itself
+// when the process ends, a bridge and rules in another's tables, a guardian
+// removes: a child that waits for the process' end and outlives kill -9. Where
+// the guardian is killed the process ends, and removes it itself. Only both
+// killed in one instant leave something, and it is tagged for `net gc`.
+#ifndef CMD_NET_FOREGROUND_H_
+#define CMD_NET_FOREGROUND_H_
+
+#include <functional>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "lib/base/unique_fd.h"
+#include "lib/hostnet/nft.h"
+
+namespace atl::net_tool {
+
+class Guardian {
+ public:
+  // Before anything is made that it would have to remove, and while the process
+  // has one thread and holds no lock.
+  static absl::StatusOr<Guardian> Start();
+  // The process removes its things itself: the guardian goes.
+  void Dismiss();
+  int ended_fd() const { return ended_.get(); }
+
+ private:
+  Guardian() = default;
+  UniqueFd pipe_;
+  UniqueFd ended_;
+  int pid_ = -1;
+};
+
+// Waits for SIGINT, SIGTERM or SIGHUP (OK), or the end of the guardian or of the
+// owner of the tables, which is an error. `owner` may be nullptr.
+absl::Status WaitForTheEnd(const Guardian& guardian, const hostnet::NftOwner* owner);
+
+}  // namespace atl::net_tool
+
+#endif  // CMD_NET_FOREGROUND_H_
