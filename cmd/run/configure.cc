@@ -67,6 +67,10 @@ absl::Status ReadPort(absl::string_view device, absl::string_view key,
 absl::Status AddDevice(absl::string_view text, vm::MachineConfig& machine) {
   const std::vector<cli::KeyItem> items = cli::SplitKeyList(text);
   const std::string type = items.empty() ? "" : items[0].key;
+  if (type == "pc-testdev" && items.size() == 1) {
+    machine.test_device = true;
+    return absl::OkStatus();
+  }
   const bool debug_exit = type == "isa-debug-exit";
   if (!debug_exit && type != "isa-debugcon") {
     std::vector<absl::string_view> names;
@@ -269,6 +273,20 @@ absl::StatusOr<Invocation> Configure(const Parsed& args) {
   m.append = args.TextOr("-append", "");
   m.kernel_cache = host::CacheFolder();
   m.bios = args.TextOr("-bios", "");
+  for (const cli::Given* rom : args.All("-option-rom")) m.option_roms.push_back(rom->text);
+  if (m.option_roms.size() > vm::MachineConfig::kMaxOptionRoms) {
+    return UsageError(absl::StrCat("option '-option-rom': stands ", m.option_roms.size(),
+                                   " times; at most ", vm::MachineConfig::kMaxOptionRoms, " can"));
+  }
+  if (!m.option_roms.empty() && !m.kernel.empty()) {
+    return UsageError("option '-option-rom': firmware runs it, and with '-kernel' there is none");
+  }
+  if (std::optional<std::string> uuid = args.Text("-uuid")) {
+    absl::StatusOr<std::array<uint8_t, 16>> parsed = vm::ParseUuid(*uuid);
+    if (!parsed.ok())
+      return UsageError(absl::StrCat("option '-uuid': ", parsed.status().message()));
+    m.uuid = *parsed;
+  }
 
   RETURN_IF_ERROR(AddDisplay(args, out));
   for (const cli::Given* serial : args.All("-serial")) {

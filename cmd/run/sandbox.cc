@@ -3,12 +3,14 @@
 
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <string>
 
 #include "absl/strings/str_cat.h"
 #include "lib/base/status_macros.h"
+#include "lib/boot/kernel.h"
 #include "lib/cli/main.h"
 #include "lib/host/file_cache.h"
 #include "lib/host/lockdown.h"
@@ -39,7 +41,11 @@ absl::StatusOr<host::LockdownOptions> Needs(const Invocation& invocation) {
   const vm::MachineConfig& m = invocation.machine;
   // A guest that restarts is loaded anew.
   for (const std::string& file : {m.kernel, m.initrd, m.bios}) {
-    if (!file.empty()) out.read.push_back(file);
+    if (!file.empty() && access(file.c_str(), F_OK) == 0) out.read.push_back(file);
+  }
+  // Where the kernel is a Multiboot one, that is not a file but a list of them.
+  for (const boot::ModuleFile& module : boot::SplitModules(m.initrd)) {
+    if (access(module.path.c_str(), F_OK) == 0) out.read.push_back(module.path);
   }
   const std::string cache = host::CacheFolder();
   if (!cache.empty()) out.read.push_back(cache);

@@ -3,8 +3,6 @@
 
 #include <utility>
 
-#include "absl/strings/match.h"
-#include "absl/strings/str_cat.h"
 #include "lib/ui/picture.h"
 
 namespace atl::run {
@@ -23,15 +21,7 @@ Screendump::Screendump(const ScreendumpOptions& options, host::EventLoop& loop, 
 
 absl::Status Screendump::Write() {
   written_ = true;
-  if (absl::EndsWithIgnoreCase(options_.file, ".txt")) {
-    const std::optional<ui::TextScreen> text = screen_.Text();
-    if (!text) {
-      return absl::FailedPreconditionError(
-          absl::StrCat(options_.file, ": the guest's screen shows no text"));
-    }
-    return ui::WriteWhole(ui::TextOf(*text), options_.file);
-  }
-  return ui::WritePicture(screen_.Capture(), ui::PictureFormatOf(options_.file), options_.file);
+  return ui::WriteScreen(screen_, ui::PictureFormatOf(options_.file), options_.file);
 }
 
 // A guest that ended before its picture was due is pictured at its end.

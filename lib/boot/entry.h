@@ -4,8 +4,11 @@
 #define LIB_BOOT_ENTRY_H_
 
 #include <cstdint>
+#include <functional>
+#include <span>
 #include <string>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "lib/cpu/regs.h"
 #include "lib/mem/guest_memory.h"
@@ -17,6 +20,13 @@ struct EntryState {
   cpu::SystemRegs system;
   // For people: "Linux bzImage 6.1.0-56-cloud-amd64, lz4, entered in 64-bit mode".
   std::string description;
+};
+
+// An initrd or a module that is not in memory yet.
+struct Initrd {
+  std::string name;
+  uint64_t size = 0;
+  std::function<absl::Status(std::span<uint8_t>)> read;  // all `size` bytes
 };
 
 // Where this loader puts what a kernel reads before it has its own memory

@@ -19,6 +19,7 @@
 #include "lib/boot/e820.h"
 #include "lib/boot/elf.h"
 #include "lib/boot/kernel_cache.h"
+#include "lib/boot/multiboot.h"
 #include "lib/boot/payload.h"
 #include "lib/boot/pvh.h"
 #include "lib/host/file.h"
@@ -269,6 +270,10 @@ absl::StatusOr<EntryState> LoadBytes(Bytes kernel, const Initrd* initrd,
   if (LooksLikeBzImage(kernel)) {
     return LoadBzImage(kernel, initrd, command_line, rsdp, decompress_here, cache, memory);
   }
+  if (LooksLikeMultiboot(kernel)) {
+    return LoadMultiboot(kernel, command_line, {initrd, initrd == nullptr ? 0u : 1u}, false,
+                         memory);
+  }
   if (LooksLikeElf(kernel)) return LoadElfKernel(kernel, initrd, command_line, rsdp, memory);
   const Bytes head = kernel.first(std::min<size_t>(kernel.size(), 4));
   return absl::InvalidArgumentError(absl::StrCat(
@@ -277,7 +282,8 @@ absl::StatusOr<EntryState> LoadBytes(Bytes kernel, const Initrd* initrd,
                      : absl::StrCat("it begins with bytes ",
                                     absl::BytesToHexString(absl::string_view(
                                         reinterpret_cast<const char*>(head.data()), head.size()))),
-      "; valid are a Linux bzImage (vmlinuz) and an ELF kernel (vmlinux, PVH)"));
+      "; valid are a Linux bzImage (vmlinuz), an ELF kernel (vmlinux, PVH) and a Multiboot "
+      "kernel"));
 }
 
 absl::StatusOr<LazyBytes> ReadKernel(const host::File& file) {
@@ -306,7 +312,53 @@ absl::StatusOr<EntryState> LoadFile(const host::File& file, const Initrd* initrd
   return LoadBytes(kernel.span(), initrd, files.command_line, rsdp, true, &cache, memory);
 }
 
+// Of the file's begin; a bzImage is none even where it looks like it.
+absl::StatusOr<bool> IsMultiboot(const host::File& file) {
+  std::vector<uint8_t> head(std::min(file.size(), kMultibootSearch));
+  RETURN_IF_ERROR(file.ReadAt(0, head));
+  return !LooksLikeBzImage(head) && LooksLikeMultiboot(head);
+}
+
+absl::StatusOr<EntryState> LoadMultibootFiles(const host::File& file, const KernelFiles& files,
+                                              GuestMemory& memory) {
+  std::vector<host::File> opened;
+  std::vector<Initrd> modules;
+  for (const ModuleFile& m : SplitModules(files.initrd)) {
+    ASSIGN_OR_RETURN(host::File module, host::File::Open(m.path));
+    opened.push_back(std::move(module));
+    modules.push_back({m.line, opened.back().size(), nullptr});
+    if (modules.size() > kMaxMultibootModules) break;  // which LoadMultiboot() says
+  }
+  for (size_t i = 0; i < modules.size(); ++i) {
+    modules[i].read = [&opened, i](std::span<uint8_t> to) { return opened[i].ReadAt(0, to); };
+  }
+  ASSIGN_OR_RETURN(const LazyBytes kernel, ReadKernel(file));
+  // As other loaders have it, the kernel's own name is the first word.
+  std::string line = files.kernel;
+  if (!files.command_line.empty()) absl::StrAppend(&line, " ", files.command_line);
+  return LoadMultiboot(kernel.span(), line, modules, files.vga_text, memory);
+}
+
 }  // namespace
+
+std::vector<ModuleFile> SplitModules(absl::string_view initrd) {
+  std::vector<ModuleFile> out;
+  std::string line;
+  const auto finish = [&] {
+    if (!line.empty()) out.push_back({line.substr(0, line.find(' ')), line});
+    line.clear();
+  };
+  for (size_t i = 0; i < initrd.size(); ++i) {
+    if (initrd[i] == ',' && (i + 1 == initrd.size() || initrd[i + 1] != ',')) {
+      finish();
+      continue;
+    }
+    if (initrd[i] == ',') ++i;
+    line.push_back(initrd[i]);
+  }
+  finish();
+  return out;
+}
 
 absl::StatusOr<EntryState> LoadKernelImage(Bytes kernel, const Initrd* initrd,
                                            absl::string_view command_line, Gpa rsdp,
@@ -316,6 +368,14 @@ absl::StatusOr<EntryState> LoadKernelImage(Bytes kernel, const Initrd* initrd,
 
 absl::StatusOr<EntryState> LoadKernel(const KernelFiles& files, Gpa rsdp, GuestMemory& memory) {
   ASSIGN_OR_RETURN(const host::File kernel, host::File::Open(files.kernel));
+  ASSIGN_OR_RETURN(const bool multiboot, IsMultiboot(kernel));
+  if (multiboot) {
+    absl::StatusOr<EntryState> out = LoadMultibootFiles(kernel, files, memory);
+    // A module's error names it.
+    return out.ok() || out.status().code() == absl::StatusCode::kNotFound
+               ? out
+               : Annotate(out.status(), files.kernel);
+  }
   std::optional<host::File> file;
   Initrd initrd;
   if (!files.initrd.empty()) {

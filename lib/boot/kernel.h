@@ -8,17 +8,17 @@
 //            image needs the kernel's own decompressor and does not happen.
 //   bzImage  otherwise: the compressed kernel is entered, in 64-bit mode where
 //            it can be, and decompresses itself.
+//   Multiboot  as multiboot.h says; its modules are the files of `initrd`.
 //   ELF      with a PVH note: entered by the PVH boot ABI, 32-bit.
 //   ELF      without: taken for a Linux vmlinux and given boot_params.
 #ifndef LIB_BOOT_KERNEL_H_
 #define LIB_BOOT_KERNEL_H_
 
 #include <cstdint>
-#include <functional>
 #include <span>
 #include <string>
+#include <vector>
 
-#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "lib/boot/entry.h"
@@ -28,19 +28,22 @@ namespace atl::boot {
 
 struct KernelFiles {
   std::string kernel;  // paths
-  std::string initrd;  // empty: none
+  // Empty: none. Of a Multiboot kernel: "FILE[ ARGUMENTS][,FILE...]", see
+  // SplitModules().
+  std::string initrd;
   std::string command_line;
   bool decompress_here = true;  // false: always let the guest do it
   bool vga_text = false;        // the display is a VGA in mode 3
   std::string cache;            // folder of host::CacheFolder(), or empty
 };
 
-// An initrd that is not in memory yet.
-struct Initrd {
-  std::string name;
-  uint64_t size = 0;
-  std::function<absl::Status(std::span<uint8_t>)> read;  // all `size` bytes
+// The modules of a Multiboot kernel as -initrd names them: between commas, a
+// comma itself doubled; behind a blank what the module is told.
+struct ModuleFile {
+  std::string path;
+  std::string line;  // the path and what is behind it
 };
+std::vector<ModuleFile> SplitModules(absl::string_view initrd);
 
 // Writes everything into guest memory and gives the state to enter with.
 // `rsdp`: where the ACPI tables begin, or 0. Errors name the file and what would be

@@ -8,6 +8,7 @@ namespace {
 
 constexpr uint16_t kTimerStatus = 1 << 0;  // PM1 status and enable
 constexpr uint16_t kPowerButton = 1 << 8;
+constexpr uint16_t kSleepButton = 1 << 9;
 constexpr uint16_t kPm1Events = 0x0721;  // timer, global, power and sleep button, RTC
 constexpr uint16_t kWake = 1 << 15;      // status only
 
@@ -51,6 +52,11 @@ void AcpiPm::EnableAcpi() {
 
 void AcpiPm::PressPowerButton() {
   pm1_status_ |= kPowerButton;
+  Update();
+}
+
+void AcpiPm::PressSleepButton() {
+  pm1_status_ |= kSleepButton;
   Update();
 }
 

@@ -41,6 +41,8 @@ class AcpiPm final : public Device {
 
   // The operating system is asked to shut down.
   void PressPowerButton();
+  // It is asked to sleep.
+  void PressSleepButton();
   // A general purpose event, 0 to 15.
   void RaiseGpe(unsigned event);
   // ACPI is on from the start, for guests that start without firmware.

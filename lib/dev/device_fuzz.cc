@@ -13,7 +13,9 @@
 #include "lib/dev/fw_cfg.h"
 #include "lib/dev/hpet.h"
 #include "lib/dev/i8042.h"
+#include "lib/dev/i8237.h"
 #include "lib/dev/irq_chips.h"
+#include "lib/dev/pc_testdev.h"
 #include "lib/dev/pit.h"
 #include "lib/dev/reset_port.h"
 #include "lib/dev/rtc.h"
@@ -124,6 +126,52 @@ void FuzzFwCfg(std::span<const uint8_t> bytes) {
   Run(bytes, rig, make, {{FwCfg::kPorts, 2, Space::kPort, {.max_access = 2}}, {FwCfg::kDma, 8}});
 }
 
+void FuzzHpet(std::span<const uint8_t> bytes) {
+  Rig rig;
+  struct NoMessages final : MsiSink {
+    void SendMsi(uint64_t, uint32_t) override {}
+  } msi;
+  Hpet::Wiring wiring{.irq0 = &rig.lines[0], .irq8 = &rig.lines[1], .pins = {}, .msi = &msi};
+  wiring.pins.fill(&rig.lines[2]);
+  Clock& clock = rig.lock.clock();
+  Hpet hpet(wiring, clock);
+  Hpet twin(wiring, clock);
+  const FuzzRegion regions[] = {{0, Hpet::kSize, Space::kMmio, {.min_access = 4, .max_access = 8}}};
+  FuzzDevice(bytes, rig.lock, rig.clock, hpet, twin, regions,
+             [&](uint8_t b) { (b & 2 ? hpet.irq8_input() : hpet.irq0_input()).Set(b & 1); });
+}
+
+// Both controllers, with a device at channels 2 and 5 that moves what it may.
+void FuzzI8237(std::span<const uint8_t> bytes) {
+  Rig rig;
+  I8237 dma(*rig.memory);
+  I8237 twin(*rig.memory);
+  const FuzzRegion regions[] = {{I8237::kBytes, 16, Space::kPort, kBytes},
+                                {I8237::kWords, 32, Space::kPort, kBytes},
+                                {I8237::kPages, 16, Space::kPort, kBytes}};
+  FuzzDevice(bytes, rig.lock, rig.clock, dma, twin, regions, [&](uint8_t b) {
+    const unsigned channel = b & 1 ? 5 : 2;
+    dma.SetRequest(channel, b & 2);
+    uint8_t block[600] = {b};
+    const std::span<uint8_t> part(block, 1 + (b >> 3) * 19);
+    b & 4 ? dma.ToMemory(channel, part) : dma.FromMemory(channel, part);
+    dma.SetRequest(channel, false);
+    // Which request there is belongs to the device, not to the saved state.
+    twin.SetRequest(channel, false);
+  });
+}
+
+void FuzzPcTestdev(std::span<const uint8_t> bytes) {
+  Rig rig;
+  PcTestdev::Lines lines;
+  lines.fill(&rig.lines[0]);
+  Run(bytes, rig, [&](int) { return std::make_unique<PcTestdev>(lines); },
+      {{PcTestdev::kData, 4},
+       {PcTestdev::kBytes, 4, Space::kPort, kBytes},
+       {PcTestdev::kLines, 24},
+       {PcTestdev::kMemory, PcTestdev::kMemorySize, Space::kMmio}});
+}
+
 void FuzzPlain(uint8_t which, std::span<const uint8_t> bytes) {
   Rig rig;
   Clock& clock = rig.lock.clock();
@@ -154,7 +202,7 @@ void FuzzPlain(uint8_t which, std::span<const uint8_t> bytes) {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size == 0) return 0;
   const std::span<const uint8_t> bytes(data + 1, size - 1);
-  switch (data[0] % 10) {
+  switch (data[0] % 13) {
     case 0:
       atl::dev::FuzzIrqChips(bytes);
       break;
@@ -167,8 +215,17 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     case 3:
       atl::dev::FuzzFwCfg(bytes);
       break;
+    case 10:
+      atl::dev::FuzzHpet(bytes);
+      break;
+    case 11:
+      atl::dev::FuzzI8237(bytes);
+      break;
+    case 12:
+      atl::dev::FuzzPcTestdev(bytes);
+      break;
     default:
-      atl::dev::FuzzPlain(data[0] % 10 - 4, bytes);
+      atl::dev::FuzzPlain(data[0] % 13 - 4, bytes);
   }
   return 0;
 }

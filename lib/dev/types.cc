@@ -25,6 +25,8 @@ constexpr DeviceType kTypes[] = {
      "iobase=0x402"},
     {"mc146818", Attachment::kBoard, "real-time clock and CMOS memory", ""},
     {"ns16550", Attachment::kBoard, "serial port, 16550A", ""},
+    {"pc-testdev", Attachment::kIsa,
+     "ports and memory that keep what is written, and interrupt lines, for test kernels", ""},
     {"pci-config", Attachment::kBoard, "PCI configuration access by ports 0xCF8 and 0xCFC", ""},
     {"piix3-ide", Attachment::kBoard, "two IDE channels with bus mastering, disks hda to hdd", ""},
     {"piix3-isa", Attachment::kBoard, "ISA bridge, routes PCI interrupts", ""},

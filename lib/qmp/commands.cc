@@ -73,8 +73,8 @@ Status QueryName(Context& c, const Arguments&, JsonWriter& out) {
   return absl::OkStatus();
 }
 
-Status QueryUuid(Context&, const Arguments&, JsonWriter& out) {
-  out.BeginObject().Key("UUID").String("00000000-0000-0000-0000-000000000000").EndObject();
+Status QueryUuid(Context& c, const Arguments&, JsonWriter& out) {
+  out.BeginObject().Key("UUID").String(vm::UuidText(c.machine->config().uuid)).EndObject();
   return absl::OkStatus();
 }
 
@@ -259,9 +259,11 @@ Status Screendump(Context& c, const Arguments& a, JsonWriter&) {
   ui::Screen* screen = c.machine->screen();
   if (screen == nullptr) return absl::FailedPreconditionError("no console to take a picture of");
   if (a.Int("head") != 0) return absl::InvalidArgumentError("the screen has head 0 only");
-  const ui::PictureFormat format =
-      a.Text("format", "ppm") == "png" ? ui::PictureFormat::kPng : ui::PictureFormat::kPpm;
-  return OfFile(c, ui::WritePicture(screen->Capture(), format, a.Text("filename")));
+  const std::string wanted = a.Text("format", "ppm");
+  ui::PictureFormat format = ui::PictureFormat::kPpm;
+  if (wanted == "png") format = ui::PictureFormat::kPng;
+  if (wanted == "txt") format = ui::PictureFormat::kText;
+  return OfFile(c, ui::WriteScreen(*screen, format, a.Text("filename")));
 }
 
 absl::StatusOr<uint8_t> KeyCode(const JsonValue& key) {
@@ -376,7 +378,7 @@ constexpr Argument kHuman[] = {{.name = "command-line"},
 constexpr Argument kScreendump[] = {{.name = "filename"},
                                     {.name = "device", .optional = true},
                                     {.name = "head", .type = Type::kInt, .optional = true},
-                                    {.name = "format", .optional = true, .choices = "ppm png"}};
+                                    {.name = "format", .optional = true, .choices = "ppm png txt"}};
 constexpr Argument kSendKey[] = {{.name = "keys", .type = Type::kList},
                                  {.name = "hold-time", .type = Type::kInt, .optional = true}};
 

@@ -177,6 +177,10 @@ std::string Stop(const Line& line) { return ByProtocol(line, "stop"); }
 std::string Cont(const Line& line) { return ByProtocol(line, "cont"); }
 std::string SystemReset(const Line& line) { return ByProtocol(line, "system_reset"); }
 std::string SystemPowerdown(const Line& line) { return ByProtocol(line, "system_powerdown"); }
+std::string SystemSleep(const Line& line) {
+  line.machine().PressSleepButton();
+  return "";
+}
 std::string Nmi(const Line& line) { return ByProtocol(line, "inject-nmi"); }
 
 std::string Quit(const Line& line) {
@@ -217,7 +221,8 @@ std::string Screendump(const Line& line) {
   }
   if (format.empty()) {
     const size_t n = file.size();
-    format = n > 4 && file.substr(n - 4) == ".png" ? "png" : "ppm";
+    const std::string ending = n > 4 ? file.substr(n - 4) : "";
+    format = ending == ".png" ? "png" : ending == ".txt" ? "txt" : "ppm";
   }
   arguments.emplace_back("filename", Text(file));
   arguments.emplace_back("format", Text(format));
@@ -264,11 +269,13 @@ constexpr HumanCommand kHumanCommands[] = {
     {"info", "", "SUBJECT", "show something; without a subject: which there are", 0, 3, Info},
     {"nmi", "", "", "raise an NMI on every CPU", 0, 0, Nmi},
     {"quit", "q", "", "end the guest", 0, 0, Quit},
-    {"screendump", "", "FILE [-f ppm|png]", "the screen as a picture", 1, 3, Screendump},
+    {"screendump", "", "FILE [-f ppm|png|txt]", "the screen as a picture, or its words", 1, 3,
+     Screendump},
     {"sendkey", "", "KEY[-KEY...] [MS]", "press keys at once: ctrl-alt-f1", 1, 2, SendKey},
     {"stop", "s", "", "hold the guest", 0, 0, Stop},
     {"system_powerdown", "", "", "press the power button", 0, 0, SystemPowerdown},
     {"system_reset", "", "", "press the reset button", 0, 0, SystemReset},
+    {"system_sleep", "", "", "press the sleep button", 0, 0, SystemSleep},
     {"x", "", "/FORMAT ADDRESS", "memory at a linear address: x/8xg $rsp", 1, 1, DumpVirtual},
     {"xp", "", "/FORMAT ADDRESS", "memory at a physical address: xp/4xw 0x1000", 1, 1,
      DumpPhysical},

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <optional>
 #include <vector>
 
 #include "absl/strings/match.h"
@@ -50,6 +51,7 @@ absl::StatusOr<std::string> EncodePng(const Surface& surface) {
 }  // namespace
 
 PictureFormat PictureFormatOf(absl::string_view path) {
+  if (absl::EndsWithIgnoreCase(path, ".txt")) return PictureFormat::kText;
   return absl::EndsWithIgnoreCase(path, ".ppm") ? PictureFormat::kPpm : PictureFormat::kPng;
 }
 
@@ -58,6 +60,9 @@ absl::StatusOr<std::string> EncodePicture(const Surface& surface, PictureFormat 
     return absl::InvalidArgumentError("a picture without pixels");
   }
   if (format == PictureFormat::kPng) return EncodePng(surface);
+  if (format == PictureFormat::kText) {
+    return absl::InvalidArgumentError("a picture of pixels has no words");
+  }
   std::string out = absl::StrCat("P6\n", surface.width, " ", surface.height, "\n255\n");
   const std::vector<uint8_t> rgb = Rgb(surface);
   out.append(reinterpret_cast<const char*>(rgb.data()), rgb.size());
@@ -67,6 +72,15 @@ absl::StatusOr<std::string> EncodePicture(const Surface& surface, PictureFormat 
 absl::Status WritePicture(const Surface& surface, PictureFormat format, const std::string& path) {
   ASSIGN_OR_RETURN(const std::string bytes, EncodePicture(surface, format));
   return WriteWhole(bytes, path);
+}
+
+absl::Status WriteScreen(Screen& screen, PictureFormat format, const std::string& path) {
+  if (format != PictureFormat::kText) return WritePicture(screen.Capture(), format, path);
+  const std::optional<TextScreen> text = screen.Text();
+  if (!text.has_value()) {
+    return absl::FailedPreconditionError(absl::StrCat(path, ": the guest's screen shows no text"));
+  }
+  return WriteWhole(TextOf(*text), path);
 }
 
 absl::Status WriteWhole(absl::string_view bytes, const std::string& path) {

@@ -18,6 +18,7 @@
 #include "lib/dev/hpet.h"
 #include "lib/dev/i8042.h"
 #include "lib/dev/i8237.h"
+#include "lib/dev/pc_testdev.h"
 #include "lib/dev/pit.h"
 #include "lib/dev/reset_port.h"
 #include "lib/dev/rtc.h"
@@ -226,6 +227,9 @@ class PcBoard final : public Board {
   void PressPowerButton() override {
     pm_lock_->Run([this] { pm_->PressPowerButton(); });
   }
+  void PressSleepButton() override {
+    pm_lock_->Run([this] { pm_->PressSleepButton(); });
+  }
   std::vector<DriveState> drives() override { return drives_.States(); }
   Media& media() override { return removable_; }
   std::vector<std::string> BootDevices(char letter) override;
@@ -421,6 +425,25 @@ absl::Status PcBoard::BuildPorts() {
     DeviceLock& lock = NewLock();
     dev::DebugExit& device = New<dev::DebugExit>(lock, *context_.control);
     RETURN_IF_ERROR(Ports(lock, device, 0, exit->iobase, exit->iosize, {.max_access = 4}));
+  }
+  if (context_.config->test_device) {
+    using dev::PcTestdev;
+    PcTestdev::Lines lines{};
+    for (unsigned i = 0; i < lines.size(); ++i) {
+      lines_.push_back(i < pci::kIsaIrqs ? irqs_.NewIsaSource(i) : irqs_.NewPinSource(i));
+      lines[i] = lines_.back().get();
+    }
+    DeviceLock& lock = NewLock();
+    PcTestdev& device = New<PcTestdev>(lock, lines);
+    const dev::MapOptions wide = {.max_access = 4};
+    RETURN_IF_ERROR(Ports(lock, device, PcTestdev::kData, PcTestdev::kDataPort, 4, wide));
+    RETURN_IF_ERROR(Ports(lock, device, PcTestdev::kFlush, PcTestdev::kFlushPort, 4, wide));
+    RETURN_IF_ERROR(Ports(lock, device, PcTestdev::kBytes, PcTestdev::kBytePort, 4));
+    RETURN_IF_ERROR(
+        Ports(lock, device, PcTestdev::kLines, PcTestdev::kLinePort, PcTestdev::kLineCount, wide));
+    RETURN_IF_ERROR(bus_.Map(Space::kMmio, lock, device, PcTestdev::kMemory, PcTestdev::kMemoryBase,
+                             PcTestdev::kMemorySize, {.max_access = 8})
+                        .status());
   }
   if (const std::optional<DebugconConfig>& config = context_.config->debugcon) {
     ASSIGN_OR_RETURN(std::unique_ptr<chr::Stream> stream, OpenStream(config->out));

@@ -81,6 +81,7 @@ class Board {
 
   // As MachineControl's of the same names.
   virtual void PressPowerButton() = 0;
+  virtual void PressSleepButton() = 0;
   virtual std::vector<DriveState> drives() = 0;
   // The drives whose medium can be changed.
   virtual Media& media() = 0;

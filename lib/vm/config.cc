@@ -4,6 +4,7 @@
 #include <set>
 #include <string>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "lib/base/status_macros.h"
 
@@ -88,6 +89,36 @@ std::string DriveName(const DriveConfig& drive, size_t place) {
       return absl::StrCat("floppy", place);
   }
   return "";
+}
+
+std::string UuidText(const std::array<uint8_t, 16>& uuid) {
+  std::string out;
+  for (size_t i = 0; i < uuid.size(); ++i) {
+    absl::StrAppend(&out, i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "",
+                    absl::Hex(uuid[i], absl::kZeroPad2));
+  }
+  return out;
+}
+
+absl::StatusOr<std::array<uint8_t, 16>> ParseUuid(absl::string_view text) {
+  std::array<uint8_t, 16> out{};
+  size_t digits = 0;
+  bool bad = text.size() != 36;
+  for (size_t i = 0; i < text.size() && !bad; ++i) {
+    if (i == 8 || i == 13 || i == 18 || i == 23) {
+      bad = text[i] != '-';
+    } else if (absl::ascii_isxdigit(static_cast<unsigned char>(text[i]))) {
+      const char c = absl::ascii_tolower(static_cast<unsigned char>(text[i]));
+      const int digit = c <= '9' ? c - '0' : c - 'a' + 10;
+      out[digits / 2] = static_cast<uint8_t>(out[digits / 2] << 4 | digit);
+      ++digits;
+    } else {
+      bad = true;
+    }
+  }
+  if (!bad) return out;
+  return absl::InvalidArgumentError(
+      absl::StrCat("'", text, "' is no UUID such as 4dbf3a1c-0b1e-4f6e-9f2a-1c5d3e7a9b02"));
 }
 
 absl::Status CheckConfig(const MachineConfig& config) {

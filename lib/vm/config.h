@@ -13,6 +13,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 
 namespace atl::vm {
 
@@ -67,10 +68,12 @@ struct BootConfig {
 };
 
 struct MachineConfig {
+  static constexpr unsigned kMaxOptionRoms = 16;
   static constexpr unsigned kMaxVcpus = 64;
   static constexpr unsigned kMaxDrives = 20;
 
-  std::string name;  // in messages and of the runtime folder
+  std::array<uint8_t, 16> uuid{};  // as RFC 4122 writes it; zero: none
+  std::string name;                // in messages and of the runtime folder
   uint64_t ram_bytes = 128 << 20;
   unsigned vcpus = 1;          // 1 to kMaxVcpus
   std::string accel = "auto";  // auto, or a backend's name
@@ -84,14 +87,16 @@ struct MachineConfig {
   // Nobody looks at the screen: firmware is to use the first serial port too.
   bool nographic = true;
 
-  std::string kernel, initrd, append;  // empty: not given
-  std::string kernel_cache;            // folder of host::CacheFolder(); empty: none
-  std::string bios;                    // firmware image, where no kernel is given
+  std::string kernel, initrd, append;    // empty: not given
+  std::string kernel_cache;              // folder of host::CacheFolder(); empty: none
+  std::string bios;                      // firmware image, where no kernel is given
+  std::vector<std::string> option_roms;  // images that firmware runs
   BootConfig boot;
   std::vector<DriveConfig> drives;
   std::vector<SerialConfig> serials;  // at most 4: COM1 first
   std::optional<DebugExitConfig> debug_exit;
   std::optional<DebugconConfig> debugcon;
+  bool test_device = false;  // pc-testdev
   bool no_reboot = false;    // a reset of the guest ends the machine
   bool no_shutdown = false;  // where the machine would end, it stands still instead
   bool start_paused = false;
@@ -109,6 +114,10 @@ absl::StatusOr<FloppyPlaces> PlaceFloppyDrives(const MachineConfig& config);
 // "ide1-cd0", "floppy0", "virtio2": how messages and the control socket call a
 // drive at that place of its interface.
 std::string DriveName(const DriveConfig& drive, size_t place);
+
+// "4dbf3a1c-…" of 32 digits; the same back.
+std::string UuidText(const std::array<uint8_t, 16>& uuid);
+absl::StatusOr<std::array<uint8_t, 16>> ParseUuid(absl::string_view text);
 
 // A machine that can be built, or what is wrong and what is valid.
 absl::Status CheckConfig(const MachineConfig& config);

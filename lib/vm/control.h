@@ -73,6 +73,7 @@ class MachineControl {
   // it is not to reboot.
   virtual void ResetFromOutside() = 0;
   virtual void PressPowerButton() = 0;
+  virtual void PressSleepButton() = 0;
   virtual void InjectNmi() = 0;
   // `reason`: QMP's word for it, "host-qmp-quit".
   virtual void Quit(absl::string_view reason) = 0;

@@ -84,6 +84,8 @@ class Bios final : public Firmware {
   absl::Status Attach(Board& board) override {
     board.SetBios({image_, size_});
     dev::FwCfg& fw = board.fw_cfg();
+    RETURN_IF_ERROR(AddOptionRoms(fw));
+    fw.Add(dev::FwCfg::kUuid, {config_.uuid.begin(), config_.uuid.end()});
     fw.AddInteger(dev::FwCfg::kRamSize, memory_.ram_bytes(), 8);
     fw.AddInteger(dev::FwCfg::kCpuCount, config_.vcpus, 2);
     fw.AddInteger(dev::FwCfg::kMaxCpus, config_.vcpus, 2);
@@ -96,6 +98,7 @@ class Bios final : public Firmware {
     RETURN_IF_ERROR(fw.AddFile("etc/e820", boot::E820File(memory_)));
     boot::SmbiosConfig smbios;
     smbios.cpus = config_.vcpus;
+    smbios.uuid = config_.uuid;
     boot::SmbiosFiles files = boot::MakeSmbiosFiles(smbios);
     RETURN_IF_ERROR(fw.AddFile("etc/smbios/smbios-anchor", std::move(files.anchor)));
     return fw.AddFile("etc/smbios/smbios-tables", std::move(files.tables));
@@ -105,6 +108,21 @@ class Bios final : public Firmware {
   absl::Status Load(Board&, cpu::Vcpu&) override { return absl::OkStatus(); }
 
  private:
+  // SeaBIOS runs those of that folder once PCI is set up.
+  absl::Status AddOptionRoms(dev::FwCfg& fw) {
+    constexpr uint64_t kMaxRom = 256 * kKiB;  // there is no more room below 1 MiB
+    for (size_t i = 0; i < config_.option_roms.size(); ++i) {
+      const std::string& path = config_.option_roms[i];
+      ASSIGN_OR_RETURN(std::vector<uint8_t> rom, host::ReadFile(path, kMaxRom));
+      if (rom.size() < 512 || rom[0] != 0x55 || rom[1] != 0xAA) {
+        return absl::InvalidArgumentError(
+            absl::StrCat(path, ": not an option ROM: it does not begin with bytes 55 AA"));
+      }
+      RETURN_IF_ERROR(fw.AddFile(absl::StrCat("genroms/", i, ".rom"), std::move(rom)));
+    }
+    return absl::OkStatus();
+  }
+
   // The order itself is in the CMOS; a list of names is for what it cannot say.
   absl::Status AddBootOrder(Board& board) {
     const BootConfig& boot = config_.boot;

@@ -83,6 +83,7 @@ class Machine final : public dev::SystemControl, public MachineControl {
   absl::Status Cont() override;
   void ResetFromOutside() override;
   void PressPowerButton() override;
+  void PressSleepButton() override { board_->PressSleepButton(); }
   void InjectNmi() override;
   void Quit(absl::string_view reason) override;
   std::vector<int> vcpu_threads() const override;

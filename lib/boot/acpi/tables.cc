@@ -28,8 +28,7 @@ constexpr uint32_t kIoApic = 0xFEC00000, kLocalApic = 0xFEE00000, kHpet = 0xFED0
 constexpr uint8_t kPorts = 1;  // Gas::space
 
 // FADT flags (ACPI 6.4, table 5.10).
-constexpr uint32_t kWbinvd = 1 << 0, kProcC1 = 1 << 2, kNoSleepButton = 1 << 5,
-                   kResetRegister = 1 << 10;
+constexpr uint32_t kWbinvd = 1 << 0, kProcC1 = 1 << 2, kResetRegister = 1 << 10;
 // IAPC_BOOT_ARCH.
 constexpr uint16_t kLegacyDevices = 1 << 0, kKeyboardController = 1 << 1;
 // MPS INTI: active high, level.
@@ -110,7 +109,7 @@ Bytes MakeFadt(uint32_t facs, uint32_t dsdt) {
   f.p_lvl3_lat = 0xFFF;
   f.century = 0x32;
   f.iapc_boot_arch = kLegacyDevices | kKeyboardController;
-  f.flags = kWbinvd | kProcC1 | kNoSleepButton | kResetRegister;
+  f.flags = kWbinvd | kProcC1 | kResetRegister;
   f.reset_reg = Ports(8, 1, 0xCF9);
   f.reset_value = 6;
   f.x_pm1a_evt_blk = Ports(32, 0, kPmBase);

@@ -81,6 +81,7 @@ class FakeMachine final : public vm::MachineControl, public ui::Input {
   }
   void ResetFromOutside() override { asked += "reset "; }
   void PressPowerButton() override { asked += "power "; }
+  void PressSleepButton() override { asked += "sleep "; }
   void InjectNmi() override { asked += "nmi "; }
   void Quit(absl::string_view reason) override { absl::StrAppend(&asked, reason, " "); }
   std::vector<int> vcpu_threads() const override { return {101, 102}; }
