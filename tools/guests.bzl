@@ -3,9 +3,11 @@
 
   @guests//:vmlinuz  @guests//:busybox  @guests//:seabios  @guests//:modules
   @guest_media//:grub-rescue-cdrom.iso and others: CDs, floppies
+  @guest_installers//:amd64-text/linux, .../initrd.gz, and amd64-gtk, i386-text: Debian's installer
+  @guest_debian//:root.ext4  :vmlinuz  :initrd.img: a Debian system
 
-tools/guests and tools/guest-media find or fetch them; without them the tests that need them do not
-build.
+tools/guests, tools/guest-media and so on find, fetch or make them; without them the tests that need
+them do not build. The last two are for manual tests only, which no pattern builds.
 """
 
 def _guests_impl(rctx):
@@ -50,8 +52,13 @@ def _guest_media_impl(rctx):
         "floppy.ko",
         "grub-rescue-cdrom.iso",
         "grub-rescue-floppy.img",
+        "isolinux.bin",
+        "ldlinux.c32",
+        "libutil.c32",
         "memtest86+x64.iso",
+        "menu.c32",
         "vmlinuz",
+        "xen",
     ]
     for name in names:
         rctx.symlink(dir.get_child(name), name)
@@ -59,6 +66,40 @@ def _guest_media_impl(rctx):
 
 guest_media = repository_rule(
     implementation = _guest_media_impl,
+    environ = ["ATOLL_CACHE", "HOME", "XDG_CACHE_HOME"],
+    local = True,
+)
+
+def _guest_installers_impl(rctx):
+    r = rctx.execute([rctx.path(Label("//tools:guest-installers"))], timeout = 1200)
+    if r.return_code != 0:
+        fail(r.stderr)
+    dir = rctx.path(r.stdout.strip())
+    names = []
+    for which in ["amd64-gtk", "amd64-text", "i386-text"]:
+        for name in ["initrd.gz", "linux"]:
+            names.append(which + "/" + name)
+            rctx.symlink(dir.get_child(which).get_child(name), which + "/" + name)
+    rctx.file("BUILD", "exports_files(%r, visibility = [\"//visibility:public\"])\n" % names, executable = False)
+
+guest_installers = repository_rule(
+    implementation = _guest_installers_impl,
+    environ = ["ATOLL_CACHE", "HOME", "XDG_CACHE_HOME"],
+    local = True,
+)
+
+def _guest_debian_impl(rctx):
+    r = rctx.execute([rctx.path(Label("//tools:guest-debian"))], timeout = 3600)
+    if r.return_code != 0:
+        fail(r.stderr)
+    dir = rctx.path(r.stdout.strip())
+    names = ["initrd.img", "root.ext4", "vmlinuz"]
+    for name in names:
+        rctx.symlink(dir.get_child(name), name)
+    rctx.file("BUILD", "exports_files(%r, visibility = [\"//visibility:public\"])\n" % names, executable = False)
+
+guest_debian = repository_rule(
+    implementation = _guest_debian_impl,
     environ = ["ATOLL_CACHE", "HOME", "XDG_CACHE_HOME"],
     local = True,
 )
