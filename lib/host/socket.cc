@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -10,6 +11,7 @@
 #include <unistd.h>
 
 #include <cstring>
+#include <memory>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -144,6 +146,41 @@ absl::StatusOr<UniqueFd> ConnectLoopback(const std::string& host, uint16_t port)
     return ErrnoError(errno, absl::StrCat(host, ":", port));
   }
   return fd;
+}
+
+absl::StatusOr<std::vector<UniqueFd>> ListenTcp(const std::string& host, uint16_t port) {
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
+  addrinfo* list = nullptr;
+  const std::string where = absl::StrCat(host, ":", port);
+  const int code = getaddrinfo(host == "*" ? nullptr : host.c_str(), std::to_string(port).c_str(),
+                               &hints, &list);
+  if (code != 0) return absl::NotFoundError(absl::StrCat(where, ": ", gai_strerror(code)));
+  const std::unique_ptr<addrinfo, void (*)(addrinfo*)> owner(list, freeaddrinfo);
+  std::vector<UniqueFd> out;
+  absl::Status status = absl::NotFoundError(absl::StrCat(where, ": no address"));
+  for (const addrinfo* a = list; a != nullptr; a = a->ai_next) {
+    UniqueFd fd(socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    // A family that the kernel has not is nothing that anybody asked for.
+    if (!fd.valid()) {
+      if (errno != EAFNOSUPPORT) status = ErrnoError(errno, where);
+      continue;
+    }
+    const int on = 1;
+    setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (a->ai_family == AF_INET6) {
+      setsockopt(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
+    }
+    if (bind(fd.get(), a->ai_addr, a->ai_addrlen) != 0 || listen(fd.get(), kBacklog) != 0) {
+      status = ErrnoError(errno, where);
+      if (errno == EADDRNOTAVAIL) continue;
+      return status;
+    }
+    out.push_back(std::move(fd));
+  }
+  if (out.empty()) return status;
+  return out;
 }
 
 absl::StatusOr<UniqueFd> Accept(int listener) {

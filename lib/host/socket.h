@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -45,6 +46,11 @@ absl::StatusOr<UniqueFd> ConnectUnix(const std::string& path, int type = SOCK_ST
 // InvalidArgument: what is said on these sockets is said in clear, by anybody.
 absl::StatusOr<UniqueFd> ListenLoopback(const std::string& host, uint16_t port);
 absl::StatusOr<UniqueFd> ConnectLoopback(const std::string& host, uint16_t port);
+
+// Any address of this host, or a name of one ("*" for all of both families): for
+// services that look themselves after who comes. Several where a name has several
+// addresses.
+absl::StatusOr<std::vector<UniqueFd>> ListenTcp(const std::string& host, uint16_t port);
 
 // Nonblocking. Unavailable where nobody waits (any more).
 absl::StatusOr<UniqueFd> Accept(int listener);

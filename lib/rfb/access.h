@@ -57,6 +57,7 @@ const User* CheckUser(const std::vector<User>& users, absl::string_view name,
 // A certificate with its key, and the authority that viewers' certificates must
 // be of, where there is one. PEM.
 class TlsCredentials;
+bool HasCertificate(const TlsCredentials& credentials);
 
 struct TlsFiles {
   std::string certificate;  // the files' contents; without one TLS is anonymous
@@ -72,6 +73,9 @@ struct Access {
   std::vector<User> users;              // Auth::kPlain
   std::shared_ptr<TlsCredentials> tls;  // VeNCrypt and wss, where it is there
   bool tls_required = false;            // nothing in clear
+  // Names by which web pages may call this server, beside its addresses and
+  // localhost; pages of these may connect, too.
+  std::vector<std::string> web_hosts;
 };
 
 // Files below one folder, by their path in a URL: "/core/rfb.js".

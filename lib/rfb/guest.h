@@ -52,6 +52,7 @@ struct Wheel {
   int right = 0;
 };
 
+// Its functions do not call the server back before they return.
 class Guest {
  public:
   virtual ~Guest() = default;
