@@ -94,7 +94,7 @@ struct Client {
   UniqueFd fd;
   std::unique_ptr<host::FdWatch> watch;
   std::unique_ptr<host::LoopTimer> greeting;
-  std::function<void()> gone;
+  ViewerHooks hooks;
   bool greeted = false;
   bool welcomed = false;
   bool view_only = false;
@@ -144,13 +144,13 @@ class Server::Impl {
     return absl::OkStatus();
   }
 
-  absl::StatusOr<UniqueFd> NewViewer(std::function<void()> gone) {
+  absl::StatusOr<UniqueFd> NewViewer(ViewerHooks hooks) {
     int ends[2];
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) {
       return ErrnoError(errno, "console: socket");
     }
     UniqueFd ours(ends[0]), theirs(ends[1]);
-    RETURN_IF_ERROR(Serve(std::move(ours), std::move(gone)));
+    RETURN_IF_ERROR(Serve(std::move(ours), std::move(hooks)));
     return theirs;
   }
 
@@ -183,7 +183,6 @@ class Server::Impl {
     const std::vector<uint8_t> bye = Encode(FromRun(Bye{std::string(reason)}));
     for (Client& c : clients_) {
       if (c.over) continue;
-      c.gone = nullptr;
       // One that does not read learns it from the end of the connection.
       send(c.fd.get(), bye.data(), bye.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
     }
@@ -207,14 +206,14 @@ class Server::Impl {
       send(fd->get(), bye.data(), bye.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
       return;
     }
-    Serve(*std::move(fd), nullptr).IgnoreError();
+    Serve(*std::move(fd), {}).IgnoreError();
   }
 
-  absl::Status Serve(UniqueFd fd, std::function<void()> gone) {
+  absl::Status Serve(UniqueFd fd, ViewerHooks hooks) {
     clients_.emplace_back();
     Client* const c = &clients_.back();
     c->fd = std::move(fd);
-    c->gone = std::move(gone);
+    c->hooks = std::move(hooks);
     absl::StatusOr<std::unique_ptr<host::FdWatch>> watch =
         loop_->Watch(c->fd.get(), EPOLLIN, [this, c](uint32_t events) { OnReady(*c, events); });
     if (!watch.ok()) {
@@ -242,7 +241,7 @@ class Server::Impl {
       std::function<void()> gone;
       clients_.remove_if([&](Client& each) {
         if (&each != client) return false;
-        gone = std::move(each.gone);
+        gone = std::move(each.hooks.gone);
         return true;
       });
       if (clients_.empty()) Forget();
@@ -301,6 +300,7 @@ class Server::Impl {
     absolute_ = input_.absolute();
     c.news = kNewMode | kNewName | kNewPointerMode | kNewLeds;
     Say(c);
+    if (c.hooks.came) c.hooks.came();
   }
 
   void On(Client& c, const Hello&) { End(c, "a second greeting"); }
@@ -541,8 +541,8 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Create(ServerOptions options, ui
   return std::unique_ptr<Server>(new Server(std::move(impl)));
 }
 
-absl::StatusOr<UniqueFd> Server::NewViewer(std::function<void()> gone) {
-  return impl_->NewViewer(std::move(gone));
+absl::StatusOr<UniqueFd> Server::NewViewer(ViewerHooks hooks) {
+  return impl_->NewViewer(std::move(hooks));
 }
 absl::Status Server::ServeUntil(int fd) { return impl_->ServeUntil(fd); }
 absl::Status Server::Start() { return impl_->Start(); }

@@ -39,6 +39,12 @@ struct ServerHooks {
   std::function<void(absl::string_view)> clipboard;
 };
 
+// Of one viewer; on the server's thread, null where nobody wants to know.
+struct ViewerHooks {
+  std::function<void()> came;  // it has greeted, and was welcome
+  std::function<void()> gone;
+};
+
 class Server {
  public:
   static constexpr size_t kMaxViewers = 32;
@@ -56,8 +62,8 @@ class Server {
   Server& operator=(const Server&) = delete;
 
   // A connected socket for a viewer, whose other end is served here. Before
-  // Start(). `gone` is called when the viewer has gone, on the server's thread.
-  absl::StatusOr<UniqueFd> NewViewer(std::function<void()> gone);
+  // Start().
+  absl::StatusOr<UniqueFd> NewViewer(ViewerHooks hooks);
   // Serves on this thread until `fd` is readable or closed at its other end.
   // Before Start().
   absl::Status ServeUntil(int fd);

@@ -49,7 +49,7 @@ struct World {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static World& world = *new World;
-  absl::StatusOr<atl::UniqueFd> fd = world.server->NewViewer(nullptr);
+  absl::StatusOr<atl::UniqueFd> fd = world.server->NewViewer({});
   if (!fd.ok()) abort();
   const auto say = [&](std::span<const uint8_t> packet) {
     (void)!send(fd->get(), packet.data(), packet.size(), MSG_DONTWAIT | MSG_NOSIGNAL);

@@ -64,7 +64,7 @@ class Console {
     EXPECT_OK(made.status());
     server = *std::move(made);
     for (UniqueFd& fd : sockets) {
-      absl::StatusOr<UniqueFd> socket = server->NewViewer([this] { ++gone; });
+      absl::StatusOr<UniqueFd> socket = server->NewViewer({nullptr, [this] { ++gone; }});
       EXPECT_OK(socket.status());
       fd = *std::move(socket);
     }

@@ -29,6 +29,10 @@ class I8042 final : public Device {
   void Key(uint8_t code, bool down);
   void MoveMouse(int dx, int dy, int wheel, uint8_t buttons);
   uint8_t leds() const { return keyboard_.leds(); }
+  // Whether the guest has read all that the keyboard had to say.
+  bool keys_taken() {
+    return keyboard_.queue().empty() && full_ != Source::kKeyboard && held_ != Source::kKeyboard;
+  }
 
   absl::string_view name() const override { return "i8042"; }
   void Reset() override;

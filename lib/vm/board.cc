@@ -83,6 +83,9 @@ class Ps2Input final : public ui::Input {
   uint8_t leds() override {
     return lock_->Run([&] { return controller_->leds(); });
   }
+  bool keys_taken() override {
+    return lock_->Run([&] { return controller_->keys_taken(); });
+  }
 
  private:
   dev::I8042* controller_ = nullptr;
