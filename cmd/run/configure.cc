@@ -191,7 +191,8 @@ absl::Status AddDisplay(const Parsed& args, Invocation& out) {
   }
   // Firmware speaks to the serial port too unless somebody has said where the
   // screen goes.
-  m.nographic = nographic || !args.Has("-display");
+  ASSIGN_OR_RETURN(out.viewers, ParseViewers(args));
+  m.nographic = nographic || (!args.Has("-display") && out.viewers.vnc.empty());
   if (const cli::Given* given = args.Find("-screendump")) {
     ScreendumpOptions dump;
     dump.file = given->keys.TextOr("file", "");
@@ -200,9 +201,13 @@ absl::Status AddDisplay(const Parsed& args, Invocation& out) {
     }
     out.screendump = std::move(dump);
   }
-  if (m.vga == vm::VgaKind::kNone && (out.curses || out.screendump)) {
-    return UsageError(absl::StrCat("option '", out.curses ? "-display" : "-screendump",
-                                   "': with '-vga none' there is no screen"));
+  const absl::string_view shows = out.curses                    ? "-display"
+                                  : out.screendump              ? "-screendump"
+                                  : !out.viewers.vnc.empty()    ? "-vnc"
+                                  : !out.viewers.socket.empty() ? "-console-socket"
+                                                                : "";
+  if (m.vga == vm::VgaKind::kNone && !shows.empty()) {
+    return UsageError(absl::StrCat("option '", shows, "': with '-vga none' there is no screen"));
   }
   return absl::OkStatus();
 }

@@ -22,6 +22,7 @@
 #include "cmd/run/options.h"
 #include "cmd/run/sandbox.h"
 #include "cmd/run/screendump.h"
+#include "cmd/run/viewers.h"
 #include "lib/base/status_macros.h"
 #include "lib/base/unique_fd.h"
 #include "lib/char/stream.h"
@@ -209,12 +210,18 @@ absl::StatusOr<int> RunGuest(const Invocation& invocation, Background& backgroun
                      }));
   }
 
+  ASSIGN_OR_RETURN(std::unique_ptr<Viewers> viewers,
+                   Viewers::Create(invocation.viewers, folder == nullptr ? "" : folder->path(),
+                                   *machine, *loop, Say));
+
   // All is open, and the machine's threads come with Run().
   ASSIGN_OR_RETURN(bool sandboxed, EnterSandbox(invocation, folder.get()));
   if (sandboxed) monitors->SetSandboxed();
   RETURN_IF_ERROR(background.Leave());
+  RETURN_IF_ERROR(viewers->Start());
   const vm::End end = machine->Run();
   curses.reset();
+  viewers->Finish(end.detail.empty() ? "the guest has ended" : end.detail);
   absl::Status pictured = screendump != nullptr ? screendump->AtEnd() : absl::OkStatus();
   screendump.reset();
   const int status = ExitStatus(end);

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "cmd/run/viewer_options.h"
 #include "lib/cli/option.h"
 #include "lib/qmp/server.h"
 #include "lib/vm/config.h"
@@ -44,6 +45,7 @@ struct Invocation {
   std::optional<std::chrono::milliseconds> timeout;
   bool curses = false;  // -display curses
   std::optional<ScreendumpOptions> screendump;
+  ViewerOptions viewers;
   std::vector<qmp::MonitorConfig> monitors;
   Sandbox sandbox = Sandbox::kTry;
   std::vector<std::string> sandbox_dirs;

@@ -128,10 +128,7 @@ class Server::Impl {
     packet_.resize(kMaxPacket);
   }
 
-  ~Impl() {
-    Finish("the guest has ended");
-    screen_.OnNextChange(seen_, nullptr);
-  }
+  ~Impl() { Finish("the guest has ended"); }
 
   absl::Status Listen() {
     if (options_.path.empty()) return absl::OkStatus();
@@ -174,6 +171,7 @@ class Server::Impl {
   }
 
   void Finish(absl::string_view reason) {
+    if (std::exchange(finished_, true)) return;
     if (thread_.joinable()) {
       loop_->Quit();
       thread_.join();
@@ -187,7 +185,7 @@ class Server::Impl {
       send(c.fd.get(), bye.data(), bye.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
     }
     clients_.clear();
-    look_timer_->Disarm();
+    screen_.OnNextChange(seen_, nullptr);
   }
 
  private:
@@ -307,6 +305,8 @@ class Server::Impl {
   void On(Client& c, const Update& m) {
     c.asked = true;
     if (m.all) c.damage.SetAll();
+    // While nobody asked nobody looked.
+    if (host::MonotonicNs() >= last_look_ns_ + BusyPause()) Look();
     Say(c);
     LookSoon();
   }
@@ -526,6 +526,7 @@ class Server::Impl {
   bool absolute_ = false;
   std::string clipboard_;
   std::thread thread_;
+  bool finished_ = false;
 };
 
 Server::Server(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}

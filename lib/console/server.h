@@ -72,7 +72,8 @@ class Server {
 
   // What the guest copied; any thread.
   void SetClipboard(absl::string_view text);
-  // Says goodbye to all, and serves no more. Any thread but the server's.
+  // Says goodbye to all, and serves no more: screen and input may go. Any thread
+  // but the server's.
   void Finish(absl::string_view reason);
 
  private:

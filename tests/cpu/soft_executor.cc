@@ -68,9 +68,7 @@ Segment MakeSegment(uint16_t selector, uint8_t type, bool l) {
 
 class SoftExecutor final : public Executor {
  public:
-  // Arithmetic flags as they are at a fault are compared, too.
-  SoftExecutor(std::unique_ptr<GuestMemory> memory)
-      : memory_(std::move(memory)), vm_(*memory_, soft::CpuModel::kMax, {.precise = true}) {}
+  SoftExecutor(std::unique_ptr<GuestMemory> memory) : memory_(std::move(memory)), vm_(*memory_) {}
 
   absl::Status Prepare() {
     BuildTables();

@@ -1,0 +1,221 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Debian's kernel on the VGA's text screen, seen and typed to through the
+console socket.
+
+usage: viewer_test.py RUN VNC VMLINUZ GUEST/initrd.gz TEST...
+
+Beside the initrd stands root.raw, both as tools/make-guest makes them.
+"""
+
+import json
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+from viewer import SLOWNESS, Ended, Viewer
+
+RUN, VNC, VMLINUZ, INITRD = (os.path.abspath(p) for p in sys.argv[1:5])
+ROOT = os.path.join(os.path.dirname(INITRD), "root.raw")
+
+# Linux's keys where a German layout is not as the American one: what they type
+# plain, with Shift and with AltGr.
+GERMAN = {3: '2"', 4: "3§", 5: "4$", 7: "6&", 8: "7/{", 9: "8([", 10: "9)]", 11: "0=}", 12: "ß?\\",
+          16: "qQ@", 21: "zZ", 26: "üÜ", 27: "+*~", 39: "öÖ", 40: "äÄ", 43: "#'", 44: "yY",
+          51: ",;", 52: ".:", 53: "-_", 86: "<>|"}
+AMERICAN = {2: "1!", 6: "5%", 17: "wW", 18: "eE", 19: "rR", 20: "tT", 22: "uU", 23: "iI", 24: "oO",
+            25: "pP", 30: "aA", 31: "sS", 32: "dD", 33: "fF", 34: "gG", 35: "hH", 36: "jJ",
+            37: "kK", 38: "lL", 45: "xX", 46: "cC", 47: "vV", 48: "bB", 49: "nN", 50: "mM"}
+HOLE, SPECIAL = 0x0200, {1: 0x1B, 14: 0x7F, 15: 0x09, 28: 0x0201, 29: 0x0702, 42: 0x0700,
+                         54: 0x0700, 56: 0x0703, 57: 0x20, 100: 0x0701}
+
+
+def german_keymap():
+    """As busybox's loadkmap takes it: plain, Shift and AltGr."""
+    out = b"bkeymap" + bytes(1 if i < 3 else 0 for i in range(256))
+    for level in range(3):
+        keys = [HOLE] * 128
+        for code, value in SPECIAL.items():
+            keys[code] = value
+        for code, typed in {**AMERICAN, **GERMAN}.items():
+            if level < len(typed):
+                letter = 0x0B00 if typed[level].isalpha() and ord(typed[level]) < 128 else 0
+                keys[code] = letter | ord(typed[level])
+        out += struct.pack("<128H", *keys)
+    return out
+
+
+def at_the_prompt(lines):
+    return [line for line in lines if line][-1:] == ["guest#"]
+
+
+class Screen(unittest.TestCase):
+    def setUp(self):
+        self.dir = tempfile.TemporaryDirectory(dir="/tmp")  # a socket's path is short
+        os.chdir(self.dir.name)
+        self.run = None
+
+    def tearDown(self):
+        if self.run is not None and self.run.poll() is None:
+            self.run.kill()
+            self.run.wait()
+        if os.path.exists("log"):
+            with open("log") as f:
+                print("run: " + f.read())
+        os.chdir("/")
+        self.dir.cleanup()
+
+    def start(self, *options, vga="console=tty0"):
+        self.log = open("log", "w")
+        self.addCleanup(self.log.close)
+        self.run = subprocess.Popen(
+            [RUN, "-accel", "soft", "-m", "256", "-serial", "file:serial", "-name", "screen",
+             "-kernel", VMLINUZ, "-initrd", INITRD, "-append", vga + " root=/dev/vda",
+             "-drive", "if=virtio,format=raw,snapshot=on,file=" + ROOT,
+             "--timeout", str(300 * SLOWNESS), *options],
+            stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
+            env={**os.environ, "ATOLL_RUNTIME_DIR": self.dir.name})
+
+    def viewer(self, path="screen/console", **more):
+        deadline = time.monotonic() + 30 * SLOWNESS
+        while not os.path.exists(path):
+            self.assertIsNone(self.run.poll())
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.02)
+        viewer = Viewer(path, **more)
+        self.addCleanup(viewer.close)
+        return viewer
+
+    def ended(self):
+        return self.run.wait(60 * SLOWNESS)
+
+    def qmp(self, **command):
+        with socket.socket(socket.AF_UNIX) as s:
+            s.connect("screen/control")
+            f = s.makefile("rw")
+            f.readline()
+            for c in ({"execute": "qmp_capabilities"}, command):
+                f.write(json.dumps(c) + "\n")
+                f.flush()
+                while "event" in (answer := json.loads(f.readline())):
+                    pass
+            return answer
+
+    def test_keys_reach_a_shell(self):
+        self.start("-sandbox", "on,dir=" + self.dir.name)
+        v = self.viewer()
+        self.assertEqual(v.name, "screen")
+        v.wait_for("guest#")
+        v.type("echo 'The Answer: '$((6*7)) | tr A-Z a-z\n")
+        v.wait_for("the answer: 42")
+        self.assertIn("guest# echo 'The Answer: '$((6*7)) | tr A-Z a-z", v.screen())
+        # By place: Ctrl-C, and the lamps that the guest lights.
+        v.type("sleep 1000\n")
+        for code, down in ((0x1D, True), (0x2E, True), (0x2E, False), (0x1D, False)):
+            v.key(down, code=code)
+        v.sync()
+        v.type("echo $((128+2))\n")
+        v.wait_for("130")
+        self.assertEqual(v.leds, 0)
+        v.key(True, code=0x3A)
+        v.key(False, code=0x3A)
+        v.until(lambda: v.leds == 4)
+        v.key(True, code=0x3A)
+        v.key(False, code=0x3A)
+        v.until(lambda: v.leds == 0)
+        # The picture is the one that a screen dump shows.
+        v.type("printf '\\033[?25l'; clear; seq 1 30; echo ok\n")
+        v.wait(lambda lines: "ok" in lines and at_the_prompt(lines))
+        answer = self.qmp(execute="screendump", arguments={"filename": self.dir.name + "/s.ppm"})
+        self.assertEqual(answer, {"return": {}})
+        with open("s.ppm", "rb") as f:
+            magic, size, depth, pixels = f.read().split(b"\n", 3)
+        v.send(2, struct.pack("<I", 1))
+        before = len(v.damage)
+        v.until(lambda: len(v.damage) > before)
+        width, height, picture = v.picture()
+        self.assertEqual(size.decode(), "%d %d" % (width, height))
+        self.assertTrue(picture == pixels, "the pictures differ")
+        # Where something changes is told, and nothing else.
+        v.send(2, struct.pack("<I", 0))
+        v.type("x")
+        v.until(lambda: len(v.damage) > before + 1)
+        self.assertLess(len(v.damage[-1]), 10)
+        v.type("\b")
+        v.type("poweroff\n")
+        with self.assertRaisesRegex(Ended, "shut down"):
+            v.until(lambda: False)
+        self.assertEqual(self.ended(), 0)
+        self.assertFalse(os.path.exists("screen"))
+
+    def test_a_german_keyboard(self):
+        with open("de.kmap", "wb") as f:
+            f.write(german_keymap().ljust(4096, b"\0"))
+        self.start("-k", "de", "-drive", "if=virtio,format=raw,file=de.kmap")
+        v = self.viewer()
+        v.wait_for("guest#")
+        # The guest believes in an American keyboard still, but has the keys' places.
+        v.type("echo zy\n")
+        v.wait_for("echo yz")
+        # "busybox loadkmap </dev/vdb", as an American would find it on that keyboard.
+        v.type("buszbox loadkmap ;-dev-vdb\n")
+        v.wait_for("busybox loadkmap </dev/vdb")
+        v.wait(at_the_prompt)
+        v.type("cat\n")  # the shell itself knows no letters beyond ASCII
+        v.type("zy \u00fc\u00e4\u00f6\u00df \u00dc @{[]}\\|~<>#+*-_\n")
+        v.wait_for("zy \u00fc\u00e4\u00f6\u00df \u00dc @{[]}\\|~<>#+*-_")
+        for down in (True, False):
+            v.key(down, code=0x1D)
+            v.key(down, code=0x20)
+        # A viewer with an American keyboard, which holds Shift for an @.
+        v.key(True, keysym=0xFFE1)
+        v.type("A@")
+        v.key(False, keysym=0xFFE1)
+        v.type("z\n")
+        v.wait_for("A@z: not found")
+        self.qmp(execute="quit")
+
+    def test_viewers_come_and_go(self):
+        self.start()
+        first = self.viewer()
+        first.wait_for("guest#")
+        watcher = self.viewer(view_only=True)
+        watcher.type("echo not typed\n")
+        dead = self.viewer()
+        for _ in range(1000):
+            dead.send(2, struct.pack("<I", 1))
+        shift = self.viewer()
+        shift.key(True, code=0x2A)
+        shift.close()  # and the key with it
+        first.type("for i in 1 2 3 4 5 6 7 8 9; do seq 1 200; done; echo last $i\n")
+        first.wait_for("last 9")
+        self.assertFalse([line for line in first.screen() if "not typed" in line])
+        with self.assertRaises(Ended):
+            watcher.send(99)
+            watcher.until(lambda: False)
+        # Nobody else has noticed.
+        first.type("echo still $((40+2))\n")
+        first.wait_for("still 42")
+        os.kill(self.run.pid, signal.SIGTERM)
+        self.assertEqual(self.ended(), 128 + signal.SIGTERM)
+
+    def test_vnc_that_cannot_start(self):
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            self.start("-vnc", "localhost::%d" % taken.getsockname()[1])
+            self.assertEqual(self.ended(), 1)
+        with open("log") as f:
+            log = f.read()
+        self.assertIn("-vnc: vnc could not start", log)
+        self.assertFalse(os.path.exists("screen"))
+
+
+if __name__ == "__main__":
+    unittest.main(argv=["viewer_test"] + sys.argv[5:], verbosity=2)
