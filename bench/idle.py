@@ -31,7 +31,7 @@ def regions(pid):
             if not fields[0].endswith(":"):
                 name = fields[5] if len(fields) > 5 else "anonymous of %d KiB" % (
                     (int(fields[0].split("-")[1], 16) - int(fields[0].split("-")[0], 16)) >> 10)
-            elif fields[0] == "Rss:":
+            elif fields[0] == "Pss:":
                 out[name] = out.get(name, 0) + int(fields[1]) / 1024
     return sorted(((v, k) for k, v in out.items() if v >= 0.1), reverse=True)
 

@@ -46,7 +46,7 @@ def memory(pid, ram_mib):
             word, _, rest = line.partition(":")
             if word == "Size":
                 size = int(rest.split()[0]) / 1024
-            elif word == "Rss":
+            elif word == "Pss":
                 rss = int(rest.split()[0]) / 1024
                 total += rss
                 if ram_mib <= size < ram_mib + 4:

@@ -68,7 +68,9 @@ Segment MakeSegment(uint16_t selector, uint8_t type, bool l) {
 
 class SoftExecutor final : public Executor {
  public:
-  SoftExecutor(std::unique_ptr<GuestMemory> memory) : memory_(std::move(memory)), vm_(*memory_) {}
+  // Arithmetic flags as they are at a fault are compared, too.
+  SoftExecutor(std::unique_ptr<GuestMemory> memory)
+      : memory_(std::move(memory)), vm_(*memory_, soft::CpuModel::kMax, {.precise = true}) {}
 
   absl::Status Prepare() {
     BuildTables();

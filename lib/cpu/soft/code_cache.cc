@@ -9,7 +9,6 @@
 #include <optional>
 
 #include "lib/cpu/soft/decode.h"
-#include "lib/cpu/soft/translate.h"
 #include "lib/cpu/soft/vcpu.h"
 #include "lib/cpu/soft/vm.h"
 #include "lib/mem/address.h"
@@ -34,57 +33,25 @@ uint64_t LinearRip(const SoftVcpu& c) {
 CodeCache::CodeCache(SoftVcpu& vcpu)
     : vcpu_(vcpu), buckets_(size_t{1} << kBucketBits), quick_(size_t{1} << kQuickBits) {
   // Touched as it fills, so a small guest costs little.
-  void* p = mmap(nullptr, kArenaBytes + kKeptBytes, PROT_READ | PROT_WRITE,
+  void* p = mmap(nullptr, kArenaBytes, PROT_READ | PROT_WRITE,
                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (p == MAP_FAILED) throw std::bad_alloc();
   arena_ = static_cast<uint8_t*>(p);
 }
 
-CodeCache::~CodeCache() { munmap(arena_, kArenaBytes + kKeptBytes); }
+CodeCache::~CodeCache() { munmap(arena_, kArenaBytes); }
 
 void CodeCache::Clear() {
-  if (vcpu_.translator != nullptr) vcpu_.translator->Clear();
-  kept_.clear();
-  kept_used_ = 0;
-  DropUnkept();
-}
-
-void CodeCache::DropUnkept() {
   used_ = 0;
   ++clears_;
   buckets_.assign(buckets_.size(), nullptr);
   quick_.assign(quick_.size(), Quick());
-  for (Block* b : kept_) {
-    b->taken = b->fallthrough = Chain();
-    Block*& bucket = buckets_[BucketIndex(b->start)];
-    b->next_in_bucket = bucket;
-    bucket = b;
-  }
-}
-
-Block* CodeCache::Keep(Block& b) {
-  if (b.kept) return &b;
-  const size_t size = sizeof(Block) + b.count * sizeof(Insn);
-  if (kept_used_ + size > kKeptBytes) return nullptr;
-  uint8_t* at = arena_ + kArenaBytes + kept_used_;
-  std::memcpy(at, static_cast<const void*>(&b), size);
-  Block* copy = reinterpret_cast<Block*>(at);
-  copy->kept = true;
-  kept_used_ += size;
-  kept_.push_back(copy);
-  // It takes the place of `b`, which chains may lead to until they are dropped.
-  b.moved = copy;
-  Block** link = &buckets_[BucketIndex(b.start)];
-  while (*link != nullptr && *link != &b) link = &(*link)->next_in_bucket;
-  if (*link == nullptr) copy->next_in_bucket = nullptr;
-  *link = copy;
-  return copy;
 }
 
 // Called only between blocks: no pointer into the arena is in use but chains of
 // blocks that go with it.
 Block* CodeCache::Reserve() {
-  if (used_ + kLargestBlock > kArenaBytes) DropUnkept();
+  if (used_ + kLargestBlock > kArenaBytes) Clear();
   return new (arena_ + used_) Block;
 }
 
@@ -93,6 +60,10 @@ bool CodeCache::Revalidate(Block& b, uint64_t linear) {
     Mmu::CodePage second;
     if (!vcpu_.mmu.TranslateCode((linear | (kPageSize - 1)) + 1, &second) ||
         second.host != b.second_page)
+      return false;
+    uint32_t ignored;
+    if (second.page != Mmu::kNotRam &&
+        !vcpu_.vm.WatchCode(second.page, 0, b.bytes - b.first_part, vcpu_, &ignored))
       return false;
   }
   // The version first: a store between the two makes the block stale again. The
@@ -123,7 +94,6 @@ bool CodeCache::Revalidate(Block& b, uint64_t linear) {
 CodeCache::Result CodeCache::Find(Block** out) {
   const uint64_t linear = LinearRip(vcpu_), tag = Tag(linear);
   Quick& q = quick_[QuickIndex(linear)];
-  if (q.block != nullptr && q.block->moved != nullptr) q.block = q.block->moved;
   if (q.linear == linear && q.tag == tag && q.block != nullptr &&
       (Current(*q.block) || Revalidate(*q.block, linear))) {
     *out = q.block;

@@ -13,9 +13,7 @@
 // hash table. The first two hold while Mmu::generation() and the privilege are
 // those they were made with, the chain within one page for ever.
 //
-// Memory is bounded. Blocks are made in one arena; those that are translated are
-// copied to another (Keep()), since translated code refers to their instructions.
-// Where the first is full, what is in it is dropped; where the second is, all is.
+// Memory is bounded: blocks are made in an arena, and where it is full all go.
 #ifndef LIB_CPU_SOFT_CODE_CACHE_H_
 #define LIB_CPU_SOFT_CODE_CACHE_H_
 
@@ -31,7 +29,6 @@
 namespace atl::cpu::soft {
 
 struct Block;
-struct Native;
 
 struct Chain {
   Block* to = nullptr;
@@ -54,10 +51,6 @@ struct alignas(64) Block {
   const uint8_t* second_page = nullptr;
   Block* next_in_bucket = nullptr;
   Chain taken, fallthrough;
-  Native* native = nullptr;  // translations, one for each linear address and privilege
-  uint32_t heat = 0;         // executions by the interpreter, for the translator
-  bool kept = false;         // in the arena of Keep()
-  Block* moved = nullptr;    // the copy there
 
   Insn* insns() { return reinterpret_cast<Insn*>(this + 1); }
 };
@@ -66,7 +59,7 @@ static_assert(sizeof(Block) == 128);
 class CodeCache {
  public:
   static constexpr unsigned kMaxBlock = 48;
-  static constexpr size_t kArenaBytes = size_t{16} << 20, kKeptBytes = size_t{24} << 20;
+  static constexpr size_t kArenaBytes = size_t{4} << 20;
 
   explicit CodeCache(SoftVcpu& vcpu);
   ~CodeCache();
@@ -97,8 +90,6 @@ class CodeCache {
     return q.linear == linear && q.tag == tag ? q.block : nullptr;
   }
 
-  // `b` where it stays until Clear(); null: there is no more room.
-  Block* Keep(Block& b);
   void Clear();
   uint64_t decoded() const { return decoded_; }
   // Changes when blocks go: pointers to them are good while it is the same.
@@ -118,12 +109,10 @@ class CodeCache {
   }
   Result Make(uint64_t linear, const uint8_t* page, uint64_t ram_page, Block** out);
   Block* Reserve();
-  void DropUnkept();
 
   SoftVcpu& vcpu_;
-  uint8_t* arena_ = nullptr;  // kArenaBytes, and kKeptBytes behind
-  size_t used_ = 0, kept_used_ = 0;
-  std::vector<Block*> kept_;
+  uint8_t* arena_ = nullptr;
+  size_t used_ = 0;
   uint64_t decoded_ = 0, clears_ = 0;
   std::vector<Block*> buckets_;
   std::vector<Quick> quick_;

@@ -28,7 +28,9 @@ bool FitsCodeSegment(const SoftVcpu& c, unsigned bytes) {
 }
 
 // Only flat 64-bit code in RAM is.
-bool Translatable(const Block& b) { return b.code_size == CodeSize::k64 && !b.always_check; }
+bool Translatable(const Block& b) {
+  return b.code_size == CodeSize::k64 && (!b.always_check || b.straddles);
+}
 
 }  // namespace
 
@@ -155,8 +157,10 @@ SoftVcpu::Next SoftVcpu::LookAtEvents() {
 // comes here.
 Step SoftVcpu::RunVerified(Native& n) {
   Step step;
+  Block* b = nullptr;
+  if (code->Find(&b) != CodeCache::Result::kBlock) return Step::kLeave;  // kicked
   const Verifier::Result result = verifier->Run(
-      *n.block,
+      *b,
       [&] {
         block_version_at = nullptr;
         const Translator::Outcome outcome = translator->Run(n);
@@ -198,24 +202,34 @@ Block* SoftVcpu::RunNative(Native* n, bool* go) {
         break;
     }
     if (Posted()) return nullptr;
-    Block* b = nullptr;
-    switch (code->Find(&b)) {
-      case CodeCache::Result::kBlock:
-        break;
-      case CodeCache::Result::kFault:
-        *go = Deliver();
-        return nullptr;
-      case CodeCache::Result::kNotMemory:
-        *go = CannotFetch();
-        return nullptr;
-      case CodeCache::Result::kKicked:
-        return nullptr;
+    Native* next = translator->Find(s.rip);
+    if (next == nullptr) {
+      Block* b = nullptr;
+      switch (code->Find(&b)) {
+        case CodeCache::Result::kBlock:
+          break;
+        case CodeCache::Result::kFault:
+          *go = Deliver();
+          return nullptr;
+        case CodeCache::Result::kNotMemory:
+          *go = CannotFetch();
+          return nullptr;
+        case CodeCache::Result::kKicked:
+          return nullptr;
+      }
+      next = Translated(*b);
+      if (next == nullptr) return b;
     }
-    if (!Translatable(*b)) return b;
-    n = translator->Get(*b, s.rip);
-    if (n == nullptr) return b;
+    n = next;
     translator->Link(outcome, *n);
   }
+}
+
+// The translation of `b`, which is at s.rip, made now if it is time to.
+Native* SoftVcpu::Translated(Block& b) {
+  if (translator == nullptr || !Translatable(b) || !translator->Warm(s.rip)) return nullptr;
+  Native* n = translator->Find(s.rip);
+  return n != nullptr ? n : translator->Make(b, s.rip);
 }
 
 // Runs blocks until an event is to be looked at.
@@ -232,14 +246,11 @@ bool SoftVcpu::RunBlocks() {
       case CodeCache::Result::kKicked:
         return true;
     }
-    for (;;) {                         // blocks, while chains lead from one to the next
-      if (b->moved != nullptr) break;  // Find() knows where to
-      if (translator != nullptr && Translatable(*b)) {
-        if (Native* n = translator->Get(*b, s.rip)) {
-          bool go = true;
-          b = RunNative(n, &go);
-          if (b == nullptr) return go;
-        }
+    for (;;) {  // blocks, while chains lead from one to the next
+      if (Native* n = Translated(*b)) {
+        bool go = true;
+        b = RunNative(n, &go);
+        if (b == nullptr) return go;
       }
       if (b->code_size != CodeSize::k64 && !FitsCodeSegment(*this, b->bytes)) return RunSingle();
       block_version_at = b->version_at;

@@ -15,19 +15,52 @@ CodeMemory::~CodeMemory() {
   if (fd_ >= 0) close(fd_);
 }
 
+namespace {
+
+constexpr size_t kHuge = size_t{2} << 20;
+// Linux 6.1; a C library may not know it.
+constexpr int kMadvCollapse = 25;
+
+// A shared mapping of `fd` that begins at a huge page, or null.
+uint8_t* MapAligned(int fd, size_t bytes, int protection) {
+  void* room = mmap(nullptr, bytes + kHuge, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (room == MAP_FAILED) return nullptr;
+  const uint64_t from = reinterpret_cast<uint64_t>(room);
+  const uint64_t at = (from + kHuge - 1) & ~(kHuge - 1);
+  if (at != from) munmap(room, at - from);
+  munmap(reinterpret_cast<void*>(at + bytes), from + kHuge - at);
+  void* p = mmap(reinterpret_cast<void*>(at), bytes, protection, MAP_SHARED | MAP_FIXED, fd, 0);
+  if (p != MAP_FAILED) return static_cast<uint8_t*>(p);
+  munmap(reinterpret_cast<void*>(at), bytes);
+  return nullptr;
+}
+
+}  // namespace
+
 absl::Status CodeMemory::Map(size_t bytes) {
   fd_ = memfd_create("atoll-code", MFD_CLOEXEC);
   if (fd_ < 0) return absl::ErrnoToStatus(errno, "code memory: memfd_create");
   if (ftruncate(fd_, static_cast<off_t>(bytes)) != 0)
     return absl::ErrnoToStatus(errno, "code memory: ftruncate");
-  void* w = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd_, 0);
-  if (w == MAP_FAILED) return absl::ErrnoToStatus(errno, "code memory: writable mapping");
-  write_ = static_cast<uint8_t*>(w);
+  write_ = MapAligned(fd_, bytes, PROT_READ | PROT_WRITE);
+  if (write_ == nullptr) return absl::ErrnoToStatus(errno, "code memory: writable mapping");
   size_ = bytes;
-  void* x = mmap(nullptr, bytes, PROT_READ | PROT_EXEC, MAP_SHARED, fd_, 0);
-  if (x == MAP_FAILED) return absl::ErrnoToStatus(errno, "code memory: executable mapping");
-  run_ = static_cast<uint8_t*>(x);
+  run_ = MapAligned(fd_, bytes, PROT_READ | PROT_EXEC);
+  if (run_ == nullptr) return absl::ErrnoToStatus(errno, "code memory: executable mapping");
   return absl::OkStatus();
+}
+
+// Code of a large guest is spread over more pages than the host's TLB has room
+// for; without huge pages (older systems) it is only slower.
+void CodeMemory::MakeHuge(size_t at) {
+  while (huge_ <= at && huge_ + kHuge <= size_) {
+    // A hole has nothing to collapse.
+    volatile uint8_t* touch = write_ + huge_;
+    *touch = *touch;
+    if (madvise(write_ + huge_, kHuge, kMadvCollapse) == 0)
+      madvise(run_ + huge_, kHuge, kMadvCollapse);
+    huge_ += kHuge;
+  }
 }
 
 void HostCode::Rewrite(const Parsed& p, const uint8_t* bytes, int reg, const HostRm& rm,

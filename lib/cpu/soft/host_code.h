@@ -38,6 +38,8 @@ class CodeMemory {
   CodeMemory(const CodeMemory&) = delete;
   CodeMemory& operator=(const CodeMemory&) = delete;
   absl::Status Map(size_t bytes);
+  // Huge pages for the huge page that `at` lies in, where the system has them.
+  void MakeHuge(size_t at);
 
   uint8_t* writable() const { return write_; }
   size_t size() const { return size_; }
@@ -47,6 +49,7 @@ class CodeMemory {
   uint8_t* write_ = nullptr;
   uint8_t* run_ = nullptr;
   size_t size_ = 0;
+  size_t huge_ = 0;  // from the start
   int fd_ = -1;
 };
 
@@ -57,8 +60,7 @@ class HostCode : public Xbyak::CodeGenerator {
 
   const uint8_t* Here() const { return getCurr(); }
   const uint8_t* HereRun() const { return memory_.Executable(getCurr()); }
-  size_t room() const { return memory_.size() - getSize(); }
-  void Rewind(size_t to) { setSize(to); }
+  void Seek(size_t to) { setSize(to); }
 
   // The guest's instruction `p` of `bytes` with ModRM's fields as given.
   // `byte_regs`: an 8-bit register above BL is among them, which needs a REX prefix.

@@ -41,6 +41,8 @@ void CopyFrom(uint8_t* to, const uint8_t* from, unsigned size) {
 
 }  // namespace
 
+const uint64_t Mmu::kNoTag = TranslateArea::SecretPage() | 1;
+
 Mmu::Mmu(SoftVcpu& vcpu, GuestMemory& memory) : vcpu_(vcpu), memory_(memory), map_(memory) {
   for (auto& table : tlb_) {
     for (TlbEntry& e : table) e = {kNoTag, kNoTag, kNoTag, 0};
@@ -126,7 +128,7 @@ void Mmu::CheckBreakpoints(uint64_t linear, unsigned size, bool write) {
 void Mmu::Unlink(unsigned table, unsigned slot) {
   const TlbEntry& e = tlb_[table][slot];
   const unsigned index = table * kTlbSize + slot;
-  uint16_t* at = &writers_[WriterBucket(e.write_tag + e.addend)];
+  uint16_t* at = &writers_[WriterBucket(e.host)];
   while (*at != index) at = &next_writer_[*at];
   *at = next_writer_[index];
 }
@@ -179,7 +181,7 @@ void Mmu::Fill(unsigned table, uint64_t page, const PageWalk& walk, const Target
   e.read_tag = read ? page : kNoTag;
   e.write_tag = write && walk.dirty && !target.rom && !target.code ? page : kNoTag;
   e.exec_tag = execute ? page : kNoTag;
-  e.addend = reinterpret_cast<uint64_t>(target.host) - page;
+  e.host = reinterpret_cast<uint64_t>(target.host);
   if (e.write_tag != kNoTag) {
     uint16_t& writers = writers_[WriterBucket(reinterpret_cast<uint64_t>(target.host))];
     next_writer_[table * kTlbSize + slot] = writers;
@@ -334,7 +336,7 @@ void Mmu::DropWriteTags(uint64_t ram_page) {
   uint16_t* at = &writers_[WriterBucket(host)];
   while (*at != kNobody) {
     TlbEntry& e = tlb_[*at / kTlbSize][*at % kTlbSize];
-    if (e.write_tag + e.addend == host) {
+    if (e.write_tag != kNoTag && e.host == host) {
       e.write_tag = kNoTag;
       *at = next_writer_[*at];
     } else {
@@ -544,7 +546,7 @@ bool Mmu::TranslateCode(uint64_t linear, CodePage* out) {
   const TlbEntry& e = tlb_[table][(page >> kPageShift) & (kTlbSize - 1)];
   const uint8_t* host;
   if (e.exec_tag == page) [[likely]] {
-    host = reinterpret_cast<const uint8_t*>(page + e.addend);
+    host = reinterpret_cast<const uint8_t*>(e.host);
   } else {
     Target t;
     if (!Translate(linear, Access::kExecute, vcpu_.rights(), false, &t)) return false;

@@ -34,15 +34,16 @@ class SoftVcpu;
 struct TlbEntry {
   // The page's linear address with the low bits zero, or kNoTag.
   uint64_t read_tag, write_tag, exec_tag;
-  // Host address of a byte minus its linear address.
-  uint64_t addend;
+  uint64_t host;  // address of the page's bytes
 };
 
 class Mmu {
  public:
   static constexpr unsigned kTlbBits = 13;
   static constexpr unsigned kTlbSize = 1 << kTlbBits;
-  static constexpr uint64_t kNoTag = 1;  // never page-aligned
+  // Never page-aligned, and of a page that is not canonical, chosen at random:
+  // translated code compares all but the offset (translate_area.h).
+  static const uint64_t kNoTag;
 
   Mmu(SoftVcpu& vcpu, GuestMemory& memory);
 
@@ -56,7 +57,7 @@ class Mmu {
     // stands in this page's slot.
     if (((linear + sizeof(T) - 1) & ~(kPageSize - 1)) != e.read_tag) [[unlikely]]
       return nullptr;
-    return reinterpret_cast<uint8_t*>(linear + e.addend);
+    return reinterpret_cast<uint8_t*>(e.host + (linear & (kPageSize - 1)));
   }
   template <typename T>
   uint8_t* FastWrite(uint64_t linear, bool user) {
@@ -64,7 +65,7 @@ class Mmu {
     if ((((linear + sizeof(T) - 1) & ~(kPageSize - 1)) | no_fast_writes_) != e.write_tag)
         [[unlikely]]
       return nullptr;
-    return reinterpret_cast<uint8_t*>(linear + e.addend);
+    return reinterpret_cast<uint8_t*>(e.host + (linear & (kPageSize - 1)));
   }
 
   // As FastRead(), for the processor's own accesses (Rights::kImplicitSupervisor).
@@ -73,7 +74,7 @@ class Mmu {
     TlbEntry& e = tlb_[kKernelTable][(linear >> kPageShift) & (kTlbSize - 1)];
     if (((linear + sizeof(T) - 1) & ~(kPageSize - 1)) != e.read_tag) [[unlikely]]
       return nullptr;
-    return reinterpret_cast<uint8_t*>(linear + e.addend);
+    return reinterpret_cast<uint8_t*>(e.host + (linear & (kPageSize - 1)));
   }
 
   template <typename T>
@@ -82,7 +83,7 @@ class Mmu {
     if ((((linear + sizeof(T) - 1) & ~(kPageSize - 1)) | no_fast_writes_) != e.write_tag)
         [[unlikely]]
       return nullptr;
-    return reinterpret_cast<uint8_t*>(linear + e.addend);
+    return reinterpret_cast<uint8_t*>(e.host + (linear & (kPageSize - 1)));
   }
 
   // Any address, any size from 1 to 4096, with faults, MMIO and page crossing.

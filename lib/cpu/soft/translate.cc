@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// Into translated code and out of it, and what it calls.
 #include "lib/cpu/soft/translate.h"
 
 #include <algorithm>
@@ -6,21 +7,25 @@
 #include <utility>
 
 #include "lib/base/status_macros.h"
+#include "lib/cpu/soft/decode.h"
 #include "lib/cpu/soft/native_fpu.h"
-#include "lib/cpu/soft/translate_emit.h"
 #include "lib/cpu/soft/vcpu.h"
 
 namespace atl::cpu::soft {
 namespace {
 
-constexpr uint32_t kMaxNatives = 1 << 19;
-// A guest that writes to code all the time makes no list longer than that.
-constexpr size_t kMaxWritten = 256;
+// How often a block must be seen running, and how many are made again with it.
+constexpr unsigned kSamplesToHot = 2, kHotTogether = 16;
 
 }  // namespace
 
 Translator::Translator(SoftVcpu& vcpu, const TranslateConfig& config)
-    : vcpu_(vcpu), area_(vcpu.area()), config_(config) {}
+    : vcpu_(vcpu),
+      area_(vcpu.area()),
+      config_(config),
+      buckets_(size_t{1} << kBucketBits),
+      heat_(size_t{1} << kHeatBits),
+      recent_(size_t{1} << kRecentBits) {}
 
 Translator::~Translator() = default;
 
@@ -36,77 +41,23 @@ absl::Status Translator::Init() {
   code_ = std::make_unique<HostCode>(memory_);
   EmitGlue();
   glue_end_ = code_->getSize();
+  cold_begin_ = memory_.size() / 3 * 2;
   Clear();
   return absl::OkStatus();
 }
 
-void Translator::Clear() {
-  // Blocks may outlive this, so they forget; those that do not, are still here.
-  for (Native& n : natives_) {
-    n.block->native = nullptr;
-    n.block->heat = 0;
-  }
-  natives_.clear();
-  exits_.clear();
-  points_.clear();
-  by_page_.clear();
-  ++epoch_;
-  area_.ForgetAll();
-  const uint8_t* miss = memory_.Executable(jump_glue_);
-  for (auto& table : area_.jumps) std::fill(std::begin(table), std::end(table), miss);
-  code_->Rewind(glue_end_);
-}
-
-const uint8_t** Translator::JumpOf(const Native& n) {
-  return &area_.jumps[n.user][n.linear & (TranslateArea::kJumpSlots - 1)];
-}
-
-Native* Translator::Get(Block& b, uint64_t linear) {
-  const bool user = vcpu_.user();
-  for (Native* n = b.native; n != nullptr; n = n->next) {
-    if (n->linear != linear || n->user != user) continue;
-    if (!n->linked) {
-      // The code cache has just compared the bytes.
-      n->linked = true;
-      by_page_[n->ram_page].push_back(n);
-    }
-    return n;
-  }
-  if (++b.heat < config_.heat) return nullptr;
-  return Make(b, linear);
-}
-
-Native* Translator::Make(Block& b, uint64_t linear) {
-  Mmu::CodePage page;
-  if (!vcpu_.mmu.TranslateCode(linear, &page) || page.page == Mmu::kNotRam) return nullptr;
-  if (code_->room() < BlockEmitter::MaxBytes(b.count) ||
-      points_.size() + 2 * b.count + 2 > TranslateArea::kMaxPoints ||
-      natives_.size() >= kMaxNatives) {
-    Clear();
-  }
-  Block* const kept = vcpu_.code->Keep(b);
-  if (kept == nullptr) {
-    // The block itself is whole until the next one is made.
-    vcpu_.code->Clear();
-    return nullptr;
-  }
-  Native& n = natives_.emplace_back();
-  n.block = kept;
-  n.linear = linear;
-  n.ram_page = page.page;
-  n.user = vcpu_.user();
-  n.next = kept->native;
-  kept->native = &n;
-  BlockEmitter(*this, vcpu_, n).Emit();
-  by_page_[n.ram_page].push_back(&n);
-  return &n;
+void Translator::SetExecKeys(const Native& n) {
+  auto& keys = area_.exec_key[n.user];
+  keys[TranslateArea::ExecSlot(n.linear)] = TranslateArea::ExecKey(n.linear, n.ram_page);
+  if (n.second_page == kNone) return;
+  const uint64_t second = n.linear + kPageSize;
+  keys[TranslateArea::ExecSlot(second)] = TranslateArea::ExecKey(second, n.second_page);
 }
 
 Translator::Outcome Translator::Run(Native& n) {
   // Whoever calls has found the block mapped here.
-  area_.exec_key[n.user][TranslateArea::ExecSlot(n.linear)] =
-      TranslateArea::ExecKey(n.linear, n.ram_page);
-  const uint64_t r = enter_(&vcpu_, memory_.Executable(n.direct));
+  SetExecKeys(n);
+  const uint64_t r = enter_(&vcpu_, RunAt(n.direct));
   if (area_.fpu_loaded[2] != 0) SaveX87();
   const uint32_t low = static_cast<uint32_t>(r);
   switch (static_cast<Glue>(r >> 32)) {
@@ -115,6 +66,7 @@ Translator::Outcome Translator::Run(Native& n) {
       return {Left::kExit, low, Step::kNext, epoch_};
     case kGluePoll:
       vcpu_.s.rip = natives_[low].linear;
+      NoteHot(natives_[low]);
       return {Left::kPoll, 0, Step::kNext, epoch_};
     case kGlueMap:
       vcpu_.s.rip = natives_[low].linear;
@@ -127,76 +79,77 @@ Translator::Outcome Translator::Run(Native& n) {
   return {Left::kJump, 0, Step::kNext, epoch_};
 }
 
-void Translator::Link(const Outcome& outcome, Native& to) {
-  if (outcome.epoch != epoch_) return;
-  if (outcome.left == Left::kJump) {
-    *JumpOf(to) = memory_.Executable(to.indirect);
-    return;
-  }
-  if (outcome.left != Left::kExit) return;
-  NativeExit& e = exits_[outcome.exit];
-  if (e.target != to.linear || e.from->user != to.user) return;
-  const bool same_page =
-      (e.from->linear ^ to.linear) >> kPageShift == 0 && e.from->ram_page == to.ram_page;
-  HostCode::Patch(e.patch, !same_page ? to.page : e.backward ? to.poll : to.direct);
-  to.incoming.push_back(outcome.exit);
+// ---- Slots ----
+
+unsigned Translator::NewSlot() {
+  return next_slot_ < TranslateArea::kSlots ? next_slot_++ : kNoSlot;
 }
 
-void Translator::Unlink(Native& n) {
-  n.linked = false;
-  for (uint32_t k : n.incoming) HostCode::Patch(exits_[k].patch, exits_[k].stub);
-  n.incoming.clear();
-  const uint8_t** jump = JumpOf(n);
-  if (*jump == memory_.Executable(n.indirect)) *jump = memory_.Executable(jump_glue_);
+bool Translator::GiveUpSlot(uint32_t point) {
+  area_.sites[point].misses = TranslateArea::kMisses;
+  if (points_[point].stack) return false;
+  const auto [it, added] = own_slots_.emplace(SiteKey(point), kNoSlot);
+  if (!added && it->second == kNoSlot) return false;
+  it->second = kNoSlot;
+  MakeAgain(natives_[points_[point].native]);
+  return true;
 }
 
-void Translator::NoteCodeWritten(uint64_t ram_page) {
-  MutexLock lock(&written_mu_);
-  any_written_.store(true, std::memory_order_release);
-  if (!written_.empty() && written_.back() == ram_page) return;
-  if (written_.size() < kMaxWritten) written_.push_back(ram_page);
+void Translator::NoteHot(Native& n) {
+  if (n.hot || ++n.samples < kSamplesToHot) return;
+  std::vector<Native*> found = {&n};
+  for (size_t k = 0; k < found.size(); ++k) {
+    const uint32_t index = found[k]->index;
+    for (uint32_t e = found[k]->first_exit; e < exits_.size() && exits_[e].from == index; ++e) {
+      if (exits_[e].to == kNone || found.size() == kHotTogether) continue;
+      Native* to = &natives_[exits_[e].to];
+      if (!to->hot && std::find(found.begin(), found.end(), to) == found.end()) found.push_back(to);
+    }
+  }
+  for (Native* h : found) {
+    hot_blocks_.insert(HotKey(h->linear, h->user));
+    MakeAgain(*h);
+  }
 }
 
-void Translator::TakeWrittenPages() {
-  std::vector<uint64_t> pages;
-  {
-    MutexLock lock(&written_mu_);
-    pages.swap(written_);
-    any_written_.store(false, std::memory_order_relaxed);
+// ---- Handlers ----
+
+// Translated blocks keep their bytes only.
+const Insn& Translator::Decoded(uint32_t point) {
+  Recent& r = recent_[point & (recent_.size() - 1)];
+  if (r.point != point) {
+    const NativePoint& p = points_[point];
+    const Native& n = natives_[p.native];
+    bool ends;
+    Decode(&bytes_[n.bytes_at + p.at], n.bytes - p.at, CodeSize::k64, vcpu_.vm.model(), &r.insn,
+           &ends);
+    r.point = point;
   }
-  auto drop = [this](std::vector<Native*>& natives) {
-    for (Native* n : natives) Unlink(*n);
-    natives.clear();
-  };
-  if (pages.size() >= kMaxWritten) {
-    for (auto& [page, natives] : by_page_) drop(natives);
-    return;
-  }
-  for (uint64_t page : pages) {
-    if (auto it = by_page_.find(page); it != by_page_.end()) drop(it->second);
-  }
+  return r.insn;
 }
 
 uint64_t Translator::CallHandler(SoftVcpu* c, uint32_t point) {
   Translator& t = *c->translator;
-  const NativePoint& p = t.points_[point];
-  c->s.rip = p.rip;
+  const Insn& in = t.Decoded(point);
+  const uint64_t rip = t.natives_[t.points_[point].native].linear + t.points_[point].at;
+  c->s.rip = rip;
   // Handlers and devices may use x87 instructions.
   const bool x87 = t.area_.fpu_loaded[2] != 0;
   if (x87) t.SaveX87();
-  Step step = p.insn->run(*c, *p.insn);
+  Step step = in.run(*c, in);
   if (step != Step::kFault) {
     c->retired.store(c->retired.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
   }
+  const bool again = t.area_.sites[point].misses == 0 && t.GiveUpSlot(point);
   if (step == Step::kNext) {
-    if (c->Posted() == 0) {
+    if (c->Posted() == 0 && !again) {
       if (t.area_.fpu_loaded[0] != 0) t.LookAtVectors();
       if (x87) t.LoadX87();
       return 0;
     }
     step = Step::kLeave;
   }
-  if (step == Step::kLeave || step == Step::kExit) c->s.rip = p.rip + p.insn->length;
+  if (step == Step::kLeave || step == Step::kExit) c->s.rip = rip + in.length;
   t.step_ = step;
   return uint64_t{kGlueStep} << 32;
 }
@@ -239,17 +192,17 @@ void Translator::SaveX87() {
 
 uint64_t Translator::UseFpu(SoftVcpu* c, uint32_t point) {
   Translator& t = *c->translator;
-  const NativePoint& p = t.points_[point];
+  const unsigned fpu = t.points_[point].fpu;
   const bool x87 = t.area_.fpu_loaded[2] != 0;
-  if (p.fpu == 2) {
+  if (fpu == 2) {
     t.LoadX87();
   } else {
     t.LookAtVectors();
   }
-  if (t.area_.fpu_loaded[p.fpu] != 0) return 0;
+  if (t.area_.fpu_loaded[fpu] != 0) return 0;
   if (x87) t.SaveX87();
   if (CallHandler(c, point) == 0) {
-    c->s.rip = p.rip + p.insn->length;
+    c->s.rip += t.Decoded(point).length;
     t.step_ = Step::kBranch;
   }
   return uint64_t{kGlueStep} << 32;

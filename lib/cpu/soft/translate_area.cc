@@ -8,20 +8,33 @@
 
 namespace atl::cpu::soft {
 
+uint64_t TranslateArea::SecretPage() {
+  uint64_t random = 0;
+  if (getrandom(&random, sizeof random, 0) != sizeof random) random = 0x5C19E2D4B7A35C19;
+  // Bits 63 and 62 differ: not canonical.
+  return ((random & ~uint64_t{0xFFF}) & ~(uint64_t{3} << 62)) | uint64_t{1} << 62;
+}
+
+// The two pages differ in bit 46.
 void TranslateArea::Init() {
   go_on.store(1, std::memory_order_relaxed);
   host_mxcsr = 0x1F80;
-  // Bits 62 and 47 differ: not canonical. The two pages differ in bit 46.
-  uint64_t random = 0;
-  if (getrandom(&random, sizeof random, 0) != sizeof random) random = 0x5C19E2D4B7A35C19;
-  const uint64_t page = (random & ~uint64_t{0xFFF} & ~(uint64_t{3} << 46)) | uint64_t{1} << 62;
+  const uint64_t page = SecretPage() & ~(uint64_t{1} << 46);
   const uint64_t host = reinterpret_cast<uint64_t>(nothing);
-  empty = {page & ~(uint64_t{1} << 63), 0};
+  empty = {page, 0};
   empty.addend = host - empty.tag;
   stale = {empty.tag | uint64_t{1} << 46, 0};
   stale.addend = host - stale.tag;
   ForgetKeys(0);
   ForgetKeys(1);
+  std::fill(slots, slots + 2 * kShared, stale);
+  DropOwn();
+}
+
+void TranslateArea::DropOwn() {
+  ForgetSites(0);
+  ForgetSites(1);
+  std::fill(slots + 2 * kShared, slots + kSlots, empty);
 }
 
 void TranslateArea::ForgetKeys(unsigned table) {
@@ -29,7 +42,7 @@ void TranslateArea::ForgetKeys(unsigned table) {
 }
 
 void TranslateArea::ForgetSites(unsigned table) {
-  if (filled_count[table] == 0) return;
+  std::fill_n(slots + table * kShared, kShared, stale);
   for (unsigned i = 0; i < filled_count[table]; ++i) slots[filled[table][i]] = empty;
   filled_count[table] = 0;
   std::memset(seen[table], 0, sizeof seen[table]);
@@ -64,20 +77,18 @@ void TranslateArea::ForgetPage(uint64_t page, bool large) {
     if (seen[t][SeenSlot(page)] == 0) continue;
     // Sites went on to other pages since: what they hold now is found out on the way.
     std::memset(seen[t], 0, sizeof seen[t]);
-    for (unsigned i = 0; i < filled_count[t]; ++i) {
-      SiteSlot& s = slots[filled[t][i]];
+    ForEach(t, [&](SiteSlot& s) {
       if (s.tag == page) s = stale;
       seen[t][SeenSlot(s.tag)] = 1;
-    }
+    });
   }
 }
 
 void TranslateArea::ForgetHostPage(uint64_t host) {
   for (unsigned t = 0; t < 2; ++t) {
-    for (unsigned i = 0; i < filled_count[t]; ++i) {
-      SiteSlot& s = slots[filled[t][i]];
+    ForEach(t, [&](SiteSlot& s) {
       if (s.tag + s.addend == host) s = stale;
-    }
+    });
   }
 }
 

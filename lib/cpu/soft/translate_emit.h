@@ -27,7 +27,7 @@ inline constexpr int kHostOf[16] = {0, kGuestRcx, 2,  3,  kGuestRsp, 5,      6, 
 
 class BlockEmitter {
  public:
-  BlockEmitter(Translator& translator, SoftVcpu& vcpu, Native& native);
+  BlockEmitter(Translator& translator, SoftVcpu& vcpu, Native& native, Block& block);
 
   // Worst case of code bytes, points and exits for a block of `count`.
   static size_t MaxBytes(unsigned count) { return 512 + count * size_t{320}; }
@@ -46,9 +46,7 @@ class BlockEmitter {
     const uint8_t* go_on;  // behind the instruction
     HostMem address;       // of the access
     bool address_known;    // in kScratch1 already
-    bool constant;         // the address is `constant_address`
     bool handler_only;     // nothing to look up
-    uint64_t constant_address;
     bool write;
     bool restore;  // flags are the host's behind the instruction
     uint32_t point;
@@ -85,7 +83,11 @@ class BlockEmitter {
   // [guest RSP + offset, 8); only kScratch0 is used.
   HostMem StackOperand(unsigned i, const HostMem& address, bool write);
   void Check(unsigned i, const HostMem& address, unsigned size, unsigned align, bool write,
-             bool address_known);
+             bool address_known, bool stack, const SiteSlot& slot);
+  SiteSlot* SlotOf(unsigned i, bool write, bool stack, bool high);
+  HostMem ConstantOperand(unsigned i, uint64_t where, bool write);
+  HostMem TlbOperand(unsigned i, unsigned size, bool write, unsigned align);
+  void Slow(unsigned i, uint8_t* from, uint8_t* from2);
   void FixStubs();
 
   uint32_t Point(unsigned i);
@@ -102,7 +104,6 @@ class BlockEmitter {
   SoftVcpu& c_;
   HostCode& a_;
   Native& n_;
-  Block& b_;
   const Insn* insns_;
   const unsigned count_;
   Parsed parsed_[CodeCache::kMaxBlock];

@@ -161,13 +161,16 @@ const uint8_t* Translator::EmitProbe(bool user, bool write, bool restore_flags) 
   a.push(rax_);
   a.push(rdx_);
   a.mov(Reg32(2), dword_[rsp_ + 24]);
+  static_assert(sizeof(Site) == 6);
+  a.lea(rdx_, a.ptr[rdx_ + rdx_ * 2]);
+  a.lea(rdx_, a.ptr[rsp_ + rdx_ * 2 + kUp + OFF(area_.sites[0])]);
   // All of it in one page, aligned as it must be.
-  a.movzx(Reg32(0), byte_[rsp_ + rdx_ + kUp + OFF(area_.last[0])]);
+  a.movzx(Reg32(0), byte_[rdx_ + static_cast<int>(offsetof(Site, last))]);
   a.add(Reg32(0), Reg32(14));
   a.xor_(Reg32(0), Reg32(14));
   a.test(Reg32(0), 0xFFFFF000);
   uint8_t* crosses = a.Jcc(5);
-  a.movzx(Reg32(0), byte_[rsp_ + rdx_ + kUp + OFF(area_.misaligned[0])]);
+  a.movzx(Reg32(0), byte_[rdx_ + static_cast<int>(offsetof(Site, misaligned))]);
   a.test(Reg32(0), Reg32(14));
   uint8_t* misaligned = a.Jcc(5);
   uint8_t* open = nullptr;
@@ -193,7 +196,11 @@ const uint8_t* Translator::EmitProbe(bool user, bool write, bool restore_flags) 
   a.cmp(rax_, qword_[rcx_ + static_cast<int>(write ? offsetof(TlbEntry, write_tag)
                                                    : offsetof(TlbEntry, read_tag))]);
   uint8_t* missing = a.Jcc(5);
-  a.mov(rcx_, qword_[rcx_ + static_cast<int>(offsetof(TlbEntry, addend))]);
+  a.mov(rcx_, qword_[rcx_ + static_cast<int>(offsetof(TlbEntry, host))]);
+  a.sub(rcx_, rax_);
+  a.sub(byte_[rdx_ + static_cast<int>(offsetof(Site, misses))], 1);
+  uint8_t* too_often = a.Jcc(4);
+  a.movzx(Reg32(2), word_[rdx_ + static_cast<int>(offsetof(Site, slot))]);
   a.shl(rdx_, 4);
   static_assert(sizeof(SiteSlot) == 16);
   a.mov(r14_, qword_[rsp_ + rdx_ + kUp + OFF(area_.slots[0].tag)]);
@@ -216,6 +223,7 @@ const uint8_t* Translator::EmitProbe(bool user, bool write, bool restore_flags) 
   a.PatchHere(crosses);
   a.PatchHere(misaligned);
   a.PatchHere(missing);
+  a.PatchHere(too_often);
   if (open != nullptr) a.PatchHere(open);
   a.pop(rdx_);
   a.pop(rax_);

@@ -351,7 +351,7 @@ OpInfo Classify(const Insn& in, const Parsed& p) {
       // A masked count of zero leaves the flags; of 16-bit double shifts larger
       // counts are undefined.
       if (o.form == Form::kModrm && p.imm_size != 0 &&
-          (in.bytes[p.imm_at] & (p.wide() ? 63 : 31)) == 0)
+          (in.bytes[p.imm_at] & (p.wide() && !o.rm_byte ? 63 : 31)) == 0)
         o.writes = 0;
       return o;
     default:

@@ -149,6 +149,7 @@ class SoftVcpu final : public Vcpu {
   // Runs translated code from `n`. The block to interpret next, or null: see `go`.
   Block* RunNative(Native* n, bool* go);
   Step RunVerified(Native& n);
+  Native* Translated(Block& b);
   bool RunSingle();
   bool CheckCodeBreakpoints();
   void TakeInit();

@@ -35,8 +35,8 @@ class SoftVcpu;
 
 struct TranslateConfig {
   bool on = true;
-  size_t code_bytes = size_t{24} << 20;  // host code that each vCPU keeps
-  uint32_t heat = 20;                    // executions by the interpreter before
+  size_t code_bytes = size_t{28} << 20;  // host code that each vCPU keeps
+  uint32_t heat = 6;                     // executions by the interpreter before
   bool precise = false;                  // Translator::set_precise()
   // Compare every translated block with the interpreter (verify.h): no `heat`.
   bool verify = false;
