@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Fuzz target: the texts that others can write and this program reads: nft's
-// JSON, tags in aliases and comments, the file of allowed bridges. The first
+// list of rules, tags in aliases and comments, the file of allowed bridges. The first
 // byte chooses.
 #include <cstddef>
 #include <cstdint>
@@ -18,17 +18,16 @@ namespace atl::hostnet {
 namespace {
 
 void FuzzRules(absl::string_view text) {
-  const absl::StatusOr<Ruleset> rules = ParseRuleset(text);
-  if (!rules.ok()) return;
   Findings findings;
-  findings.rules = *rules;
+  findings.rules = ParseRuleset(text);
+  const Ruleset& rules = findings.rules;
   netlink::Link link{.index = 2, .name = "br0", .kind = "bridge"};
   findings.state.links.push_back(link);
   findings.state.addresses.push_back({.index = 2, .prefix = netlink::Ipv4(0x0a000001, 24)});
   findings.read_switch = [](absl::string_view) { return 1; };
   (void)Check(findings, {"br0"}, "net");
-  for (const FoundNat& nat : FindNats(*rules)) (void)NatRemoval(nat.link, *rules);
-  (void)PlanNat({"br0", netlink::Ipv4(0x0a000001, 24), Tag{.kind = "nat", .kept = true}}, *rules,
+  for (const FoundNat& nat : FindNats(rules)) (void)NatRemoval(nat.link, rules);
+  (void)PlanNat({"br0", netlink::Ipv4(0x0a000001, 24), Tag{.kind = "nat", .kept = true}}, rules,
                 nullptr);
 }
 

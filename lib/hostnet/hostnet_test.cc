@@ -138,36 +138,67 @@ TEST(Subnets, FreeOnesOverlapNothing) {
   EXPECT_THAT(FreeSubnet(state), StatusIs(StatusCode::kNotFound, "--subnet"));
 }
 
-constexpr char kRuleset[] = R"({"nftables": [
-  {"metainfo": {"version": "1.0.6"}},
-  {"table": {"family": "ip", "name": "filter", "handle": 1}},
-  {"chain": {"family": "ip", "table": "filter", "name": "FORWARD", "handle": 1, "type": "filter",
-             "hook": "forward", "prio": 0, "policy": "drop"}},
-  {"rule": {"family": "ip", "table": "filter", "chain": "FORWARD", "handle": 4,
-            "comment": "atoll:nat,kept br0",
-            "expr": [{"match": {"op": "==", "left": {"meta": {"key": "oifname"}}, "right": "br0"}},
-                     {"counter": {"packets": 0, "bytes": 0}}, {"accept": null}]}},
-  {"rule": {"family": "ip", "table": "filter", "chain": "FORWARD", "handle": 5,
-            "expr": [{"match": {"op": "==", "left": {"meta": {"key": "iifname"}}, "right": "br0"}},
-                     {"xt": {"type": "match", "name": "conntrack"}}, {"accept": null}]}},
-  {"table": {"family": "ip", "name": "atoll-br0", "handle": 2, "flags": "atoll-br0"}},
-  {"rule": {"family": "ip", "table": "atoll-br0", "chain": "postrouting", "handle": 4,
-            "comment": "atoll:nat,kept br0",
-            "expr": [{"match": {"op": "==", "left": {"payload": {"protocol": "ip", "field": "saddr"}},
-                                "right": {"prefix": {"addr": "10.0.0.0", "len": 24}}}},
-                     {"masquerade": null}]}},
-  {"table": {"family": "ip", "name": "atoll-mine", "handle": 3}}
-]})";
+constexpr char kRuleset[] = R"(# Warning: table ip filter is managed by iptables-nft, do not touch!
+table ip filter { # handle 1
+	chain FORWARD { # handle 1
+		type filter hook forward priority filter; policy drop;
+		oifname "br0" counter accept comment "atoll:nat,kept br0" # handle 4
+		iifname "br0" ct state new counter log prefix "a # handle 3 x" level warn accept # handle 5
+		iifname "vm*" accept # handle 6
+		iifname { "a", "b",
+			  "c" } ip saddr 10.0.0.0/8 reject with icmp type host-unreachable comment "x y" # handle 7
+		counter jump DOCKER-USER # handle 8
+	}
+}
+table inet mine { # handle 2
+	comment "chain lies {"
+	set s { # handle 3
+		type ipv4_addr
+		elements = { 1.1.1.1,
+			     table ip atoll-br7 { }
+	}
 
-TEST(Rules, AreReadFromJson) {
-  ASSERT_OK_AND_ASSIGN(const Ruleset rules, ParseRuleset(kRuleset));
-  ASSERT_EQ(rules.rules.size(), 3u);
+	chain y { # handle 9
+		type filter hook forward priority filter + 10; policy accept;
+		iifname != "br0" drop # handle 10
+		drop # handle 11
+	}
+}
+table ip atoll-br0 { # handle 3 progname nft
+	flags owner
+
+	chain postrouting { # handle 1
+		type nat hook postrouting priority srcnat; policy accept;
+		ip saddr 10.0.0.0/24 oifname != "br0" masquerade comment "atoll:nat,kept br0" # handle 4
+	}
+}
+table ip atoll-mine { # handle 5
+}
+)";
+
+TEST(Rules, AreReadFromNftsText) {
+  const Ruleset rules = ParseRuleset(kRuleset);
+  std::vector<uint64_t> handles;
+  for (const NftRule& rule : rules.rules) handles.push_back(rule.handle);
+  EXPECT_THAT(handles, ElementsAre(4, 5, 6, 7, 8, 10, 11, 4));
   EXPECT_EQ(rules.rules[0].out, "br0");
+  EXPECT_EQ(rules.rules[0].comment, "atoll:nat,kept br0");
   EXPECT_EQ(rules.rules[0].verdict, "accept");
   EXPECT_FALSE(rules.rules[0].other_matches);
-  EXPECT_TRUE(rules.rules[1].other_matches);
+  EXPECT_EQ(rules.rules[1].in, "br0");
+  EXPECT_TRUE(rules.rules[1].other_matches) << "ct state";
+  EXPECT_EQ(rules.rules[3].verdict, "reject");
+  EXPECT_EQ(rules.rules[3].comment, "x y");
+  EXPECT_EQ(rules.rules[3].source->Text(), "10.0.0.0/8");
+  EXPECT_TRUE(rules.rules[3].other_matches) << "a set";
+  EXPECT_EQ(rules.rules[4].target, "DOCKER-USER");
+  EXPECT_TRUE(rules.rules[5].other_matches) << "!=";
+  ASSERT_EQ(rules.tables.size(), 4u);
   EXPECT_TRUE(rules.FindTable("ip", "atoll-br0")->owned);
   EXPECT_FALSE(rules.FindTable("ip", "filter")->owned);
+  EXPECT_EQ(rules.FindTable("ip", "atoll-br7"), nullptr);
+  EXPECT_TRUE(rules.FindChain("ip", "filter", "FORWARD")->drops);
+  EXPECT_EQ(rules.FindChain("inet", "mine", "y")->hook, "forward");
   const std::vector<FoundNat> nats = FindNats(rules);
   ASSERT_EQ(nats.size(), 1u) << "a table that is only called so is not ours";
   EXPECT_EQ(nats[0].link, "br0");
@@ -177,15 +208,16 @@ TEST(Rules, AreReadFromJson) {
   EXPECT_THAT(NatRemoval("br1", rules), IsEmpty());
   const std::vector<AcceptPlace> places = DroppingChains(rules, true);
   ASSERT_EQ(places.size(), 1u);
+  EXPECT_EQ(DroppingChains(rules, false).size(), 2u) << "mine y drops at its end";
   EXPECT_TRUE(Accepts(rules, places[0], "br0", false));
   EXPECT_FALSE(Accepts(rules, places[0], "br0", true));
+  EXPECT_TRUE(Accepts(rules, places[0], "vm3", true));
 }
 
-TEST(Rules, WrongJsonIsAnErrorOrNothing) {
-  EXPECT_THAT(ParseRuleset("{"), StatusIs(StatusCode::kDataLoss, "JSON"));
-  for (const char* odd : {"{}", "[]", R"({"nftables": 3})", R"({"nftables": [3, {"rule": 4}]})",
-                          R"({"nftables": [{"rule": {"expr": [[], 1, {"match": []}]}}]})"}) {
-    EXPECT_OK(ParseRuleset(odd)) << odd;
+TEST(Rules, OddTextHasFewRules) {
+  for (const char* odd : {"", "table", "table ip", "}\n\t}\n\t\tdrop # handle 1",
+                          "table ip x {\n\tchain y {\n\t\tdrop", "table ip x {\n\tchain"}) {
+    EXPECT_THAT(ParseRuleset(odd).rules, IsEmpty()) << odd;
   }
 }
 

@@ -135,10 +135,9 @@ void PlanBridgeCreation(const Host& host, const BridgeWish& wish, const netlink:
   const uint32_t mtu = wish.mtu.value_or(0);
   plan->Add(
       absl::StrCat("ip link add name ", name, " address ", netlink::FormatMac(mac),
-                   mtu != 0 ? absl::StrCat(" mtu ", mtu) : "",
                    " type bridge forward_delay 0 nf_call_iptables 0 nf_call_ip6tables 0 "
                    "nf_call_arptables 0\nip link set dev ",
-                   name, " up"),
+                   name, mtu != 0 ? absl::StrCat(" mtu ", mtu) : "", " up"),
       [=] { return netlink::NewBridge(socket, name, mac, mtu, MakingGroup(Process::Self().pid)); },
       [=] { return netlink::DeleteLink(socket, name); });
 }

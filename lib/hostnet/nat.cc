@@ -150,13 +150,21 @@ std::vector<AcceptPlace> DroppingChains(const Ruleset& rules, bool iptables_only
   return out;
 }
 
+namespace {
+
+bool NameMatches(absl::string_view asked, absl::string_view link) {
+  return absl::ConsumeSuffix(&asked, "*") ? absl::StartsWith(link, asked) : asked == link;
+}
+
+}  // namespace
+
 bool Accepts(const Ruleset& rules, const AcceptPlace& place, absl::string_view link, bool in) {
   return std::any_of(rules.rules.begin(), rules.rules.end(), [&](const NftRule& rule) {
     const std::string& asked = in ? rule.in : rule.out;
     const std::string& other = in ? rule.out : rule.in;
     return rule.family == place.family && rule.table == place.table && rule.chain == place.chain &&
            rule.verdict == "accept" && !rule.other_matches && !rule.source && other.empty() &&
-           (asked == link || asked.empty());
+           (asked.empty() || NameMatches(asked, link));
   });
 }
 

@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lib/hostnet/nft.h"
 
-#include <jansson.h>
 #include <poll.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <iterator>
-#include <memory>
 #include <utility>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "lib/base/status_macros.h"
 
@@ -24,81 +24,94 @@ namespace {
 constexpr size_t kMostRuleset = size_t{64} << 20;
 constexpr int kPatienceMs = 5000;
 
-struct JsonFree {
-  void operator()(json_t* json) const { json_decref(json); }
-};
-
-std::string Text(const json_t* object, const char* key) {
-  const json_t* value = json_object_get(object, key);
-  if (!json_is_string(value)) return "";
-  return std::string(json_string_value(value), json_string_length(value));
-}
-
-// The address or prefix of a match's right side.
-std::optional<netlink::IpPrefix> Prefix(const json_t* right) {
-  std::string text;
-  if (json_is_string(right)) {
-    text = json_string_value(right);
-  } else if (const json_t* prefix = json_object_get(right, "prefix")) {
-    const json_t* length = json_object_get(prefix, "len");
-    text = absl::StrCat(Text(prefix, "addr"), "/",
-                        json_is_integer(length) ? json_integer_value(length) : -1);
-  }
-  absl::StatusOr<netlink::IpPrefix> parsed = netlink::ParseIpPrefix(text);
-  if (!parsed.ok()) return std::nullopt;
-  return *parsed;
-}
-
-void TakeMatch(const json_t* match, NftRule* rule) {
-  const json_t* left = json_object_get(match, "left");
-  const json_t* right = json_object_get(match, "right");
-  const std::string meta = Text(json_object_get(left, "meta"), "key");
-  const json_t* payload = json_object_get(left, "payload");
-  if (Text(match, "op") == "==" && json_is_string(right) && meta == "iifname") {
-    rule->in = json_string_value(right);
-  } else if (Text(match, "op") == "==" && json_is_string(right) && meta == "oifname") {
-    rule->out = json_string_value(right);
-  } else if (Text(match, "op") == "==" && Text(payload, "protocol") == "ip" &&
-             Text(payload, "field") == "saddr") {
-    rule->source = Prefix(right);
-    if (!rule->source) rule->other_matches = true;
-  } else {
-    rule->other_matches = true;
-  }
-}
-
-NftRule ParseRule(const json_t* json) {
-  NftRule rule = {.family = Text(json, "family"),
-                  .table = Text(json, "table"),
-                  .chain = Text(json, "chain"),
-                  .comment = Text(json, "comment")};
-  const json_t* handle = json_object_get(json, "handle");
-  if (json_is_integer(handle)) rule.handle = static_cast<uint64_t>(json_integer_value(handle));
-  size_t i = 0;
-  json_t* statement = nullptr;
-  json_array_foreach(json_object_get(json, "expr"), i, statement) {
-    for (const char* verdict : {"accept", "drop", "reject", "masquerade", "return"}) {
-      if (json_object_get(statement, verdict) != nullptr) rule.verdict = verdict;
+// The words of a line; what stands in quotes is one, without them.
+std::vector<std::string> Words(absl::string_view line) {
+  std::vector<std::string> words;
+  size_t at = 0;
+  while (at < line.size()) {
+    if (absl::ascii_isspace(static_cast<unsigned char>(line[at]))) {
+      ++at;
+      continue;
     }
-    for (const char* verdict : {"jump", "goto"}) {
-      const json_t* to = json_object_get(statement, verdict);
-      if (to == nullptr) continue;
-      rule.verdict = verdict;
-      rule.target = Text(to, "target");
-    }
-    if (const json_t* match = json_object_get(statement, "match")) TakeMatch(match, &rule);
-    // What this does not know (an extension of iptables, a limit, a set) may be a
-    // condition.
-    const char* key = json_object_iter_key(json_object_iter(statement));
-    constexpr absl::string_view kNoCondition[] = {"match", "counter", "log",        "accept",
-                                                  "drop",  "reject",  "masquerade", "jump",
-                                                  "goto",  "return"};
-    if (key == nullptr || std::find(std::begin(kNoCondition), std::end(kNoCondition), key) ==
-                              std::end(kNoCondition)) {
+    const bool quoted = line[at] == '"';
+    size_t end = quoted ? line.find('"', at + 1) : line.find_first_of(" \t\n", at);
+    if (end == absl::string_view::npos) end = line.size();
+    const size_t begin = quoted ? at + 1 : at;
+    words.emplace_back(line.substr(begin, end - begin));
+    at = quoted ? end + 1 : end;
+  }
+  return words;
+}
+
+// The rest of a line behind its last "# handle ", as a number; what stands before
+// it is left in `line`.
+uint64_t TakeHandle(absl::string_view* line) {
+  constexpr absl::string_view kMark = " # handle ";
+  const size_t at = line->rfind(kMark);
+  uint64_t handle = 0;
+  if (at == absl::string_view::npos) return 0;
+  const absl::string_view rest = line->substr(at + kMark.size());
+  if (!absl::SimpleAtoi(rest.substr(0, rest.find(' ')), &handle)) return 0;
+  *line = line->substr(0, at);
+  return handle;
+}
+
+// "iifname" and the like with one plain value; false for sets, ranges and "!=".
+bool PlainValue(absl::string_view word) {
+  constexpr absl::string_view kOperators[] = {"==", "!=", "<", ">", "<=", ">=", "{", "vmap", "map"};
+  return !word.empty() && word[0] != '@' && word[0] != '$' &&
+         std::find(std::begin(kOperators), std::end(kOperators), word) == std::end(kOperators);
+}
+
+NftRule ParseRule(absl::string_view line, const NftChain& chain) {
+  NftRule rule = {.family = chain.family, .table = chain.table, .chain = chain.name};
+  rule.handle = TakeHandle(&line);
+  const std::vector<std::string> words = Words(line);
+  auto word = [&words](size_t i) -> absl::string_view {
+    return i < words.size() ? absl::string_view(words[i]) : "";
+  };
+  for (size_t i = 0; i < words.size(); ++i) {
+    const absl::string_view w = words[i];
+    if ((w == "iifname" || w == "oifname" || w == "iif" || w == "oif") && PlainValue(word(i + 1))) {
+      (w[0] == 'i' ? rule.in : rule.out) = words[++i];
+    } else if (w == "ip" && word(i + 1) == "saddr" && PlainValue(word(i + 2))) {
+      absl::StatusOr<netlink::IpPrefix> source = netlink::ParseIpPrefix(word(i + 2));
+      if (source.ok())
+        rule.source = *source;
+      else
+        rule.other_matches = true;
+      i += 2;
+    } else if (w == "comment") {
+      rule.comment = std::string(word(++i));
+    } else if (w == "accept" || w == "drop" || w == "return" || w == "masquerade") {
+      rule.verdict = words[i];
+    } else if (w == "reject") {
+      rule.verdict = "reject";
+      while (i + 1 < words.size() && words[i + 1] != "comment") ++i;  // with icmp type ...
+    } else if (w == "jump" || w == "goto") {
+      rule.verdict = words[i];
+      rule.target = std::string(word(++i));
+    } else if (w == "log") {
+      while (word(i + 1) == "prefix" || word(i + 1) == "level" || word(i + 1) == "group" ||
+             word(i + 1) == "flags" || word(i + 1) == "snaplen" ||
+             word(i + 1) == "queue-threshold") {
+        i += 2;
+      }
+    } else if (w != "counter" && w != "packets" && w != "bytes") {
       rule.other_matches = true;
     }
   }
   return rule;
+}
+
+// "type filter hook forward priority filter; policy drop;"
+void ParseHook(absl::string_view line, NftChain* chain) {
+  std::vector<std::string> words = Words(absl::StrReplaceAll(line, {{";", " ;"}}));
+  for (size_t i = 0; i + 1 < words.size(); ++i) {
+    if (words[i] == "type") chain->type = words[i + 1];
+    if (words[i] == "hook") chain->hook = words[i + 1];
+    if (words[i] == "policy") chain->drops = words[i + 1] == "drop";
+  }
 }
 
 // What nft printed, on one line.
@@ -139,31 +152,46 @@ const NftChain* Ruleset::FindChain(absl::string_view family, absl::string_view t
   return nullptr;
 }
 
-absl::StatusOr<Ruleset> ParseRuleset(absl::string_view json) {
-  json_error_t error;
-  const std::unique_ptr<json_t, JsonFree> root(json_loadb(json.data(), json.size(), 0, &error));
-  if (root == nullptr) {
-    return absl::DataLossError(absl::StrCat("nft: its JSON is wrong at byte ", error.position));
-  }
+// Blocks are told by how far they are indented: a table ends with a brace at the
+// first column, what is in it with one behind a tab. A rule may go on over
+// several lines, up to its handle.
+Ruleset ParseRuleset(absl::string_view text) {
   Ruleset out;
-  size_t i = 0;
-  json_t* item = nullptr;
-  json_array_foreach(json_object_get(root.get(), "nftables"), i, item) {
-    if (const json_t* table = json_object_get(item, "table")) {
-      // The only flags that nft 1.0 shows are "dormant" and, misspelt, the owner.
-      const json_t* flags = json_object_get(table, "flags");
-      const bool owned = flags != nullptr && Text(table, "flags") != "dormant";
-      out.tables.push_back(
-          {.family = Text(table, "family"), .name = Text(table, "name"), .owned = owned});
-    } else if (const json_t* chain = json_object_get(item, "chain")) {
-      out.chains.push_back({.family = Text(chain, "family"),
-                            .table = Text(chain, "table"),
-                            .name = Text(chain, "name"),
-                            .hook = Text(chain, "hook"),
-                            .type = Text(chain, "type"),
-                            .drops = Text(chain, "policy") == "drop"});
-    } else if (const json_t* rule = json_object_get(item, "rule")) {
-      out.rules.push_back(ParseRule(rule));
+  std::string rule;
+  enum class In { kNothing, kTable, kChain, kOther } in = In::kNothing;
+  for (absl::string_view line : absl::StrSplit(text, '\n')) {
+    if (absl::StartsWith(line, "table ")) {
+      const std::vector<std::string> words = Words(line);
+      if (words.size() < 4) continue;
+      out.tables.push_back({.family = words[1], .name = words[2]});
+      in = In::kTable;
+    } else if (in == In::kNothing || line == "}") {
+      in = In::kNothing;
+    } else if (in == In::kTable) {
+      const NftTable table = out.tables.back();
+      const std::vector<std::string> words = Words(line);
+      if (words.size() >= 3 && words[0] == "chain") {
+        out.chains.push_back({.family = table.family, .table = table.name, .name = words[1]});
+        in = In::kChain;
+        rule.clear();
+      } else if (!words.empty() && words[0] == "flags") {
+        out.tables.back().owned = absl::StrContains(line, "owner");
+      } else if (absl::StrContains(line, "{")) {
+        in = In::kOther;
+      }
+    } else if (line == "\t}") {
+      in = In::kTable;
+    } else if (in == In::kChain) {
+      const absl::string_view stripped = absl::StripAsciiWhitespace(line);
+      if (rule.empty() && absl::StartsWith(stripped, "type ") &&
+          absl::StrContains(stripped, " hook ")) {
+        ParseHook(stripped, &out.chains.back());
+        continue;
+      }
+      absl::StrAppend(&rule, rule.empty() ? "" : " ", stripped);
+      if (!absl::StrContains(stripped, " # handle ")) continue;
+      out.rules.push_back(ParseRule(rule, out.chains.back()));
+      rule.clear();
     }
   }
   return out;
@@ -171,7 +199,7 @@ absl::StatusOr<Ruleset> ParseRuleset(absl::string_view json) {
 
 absl::StatusOr<Ruleset> ReadRuleset() {
   ASSIGN_OR_RETURN(const host::FilterResult result,
-                   host::RunFilter({"nft", "-j", "list", "ruleset"}, "", kMostRuleset));
+                   host::RunFilter({"nft", "-a", "-s", "list", "ruleset"}, "", kMostRuleset));
   if (result.exit_code != 0) return NftError(result.errors);
   return ParseRuleset(result.output);
 }

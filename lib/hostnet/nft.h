@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The packet filter through the nft(8) program: read as JSON, changed by
-// commands in its own language, so that what --dry-run shows is what is done.
-// (Linking libnftables would make the tool GPL-2; nft's JSON of Debian 12 cannot
-// say that a table has an owner.)
+// The packet filter through the nft(8) program, read and changed in nft's own
+// language, so that what --dry-run shows is what is done. (Linking libnftables
+// would make the tool GPL-2. nft's JSON of Debian 12 cannot make a table with an
+// owner, and where there is one its list of rules breaks off in the middle.)
 #ifndef LIB_HOSTNET_NFT_H_
 #define LIB_HOSTNET_NFT_H_
 
@@ -45,7 +45,7 @@ struct NftRule {
   std::string out;                          // oifname == this
   std::optional<netlink::IpPrefix> source;  // ip saddr == this
   bool other_matches = false;               // it asks for something else too
-  // "accept", "drop", "masquerade", "jump", "goto"; the last that stands there.
+  // "accept", "drop", "reject", "return", "masquerade", "jump", "goto"; or empty.
   std::string verdict;
   std::string target;  // of a jump or goto
 };
@@ -60,8 +60,9 @@ struct Ruleset {
                             absl::string_view name) const;
 };
 
-// Of `nft -j list ruleset`. Takes any text; what it does not know it leaves out.
-absl::StatusOr<Ruleset> ParseRuleset(absl::string_view json);
+// Of `nft -a -s list ruleset`. Takes any text; what it does not know it leaves
+// out, and a word of a rule that it does not know counts as a condition.
+Ruleset ParseRuleset(absl::string_view text);
 
 // NotFound where nft is not installed; PermissionDenied without CAP_NET_ADMIN.
 absl::StatusOr<Ruleset> ReadRuleset();

@@ -161,6 +161,26 @@ TEST(Kernel, BridgesAreMadeChangedAndDeleted) {
   EXPECT_THAT(FindLink(&socket, "nltest0"), StatusIs(absl::StatusCode::kNotFound, "nltest0"));
 }
 
+TEST(Kernel, TheMtuOfABridgeStaysWhenPortsCome) {
+  ASSERT_OK_AND_ASSIGN(Socket socket, Socket::Open());
+  for (const uint32_t mtu : {1400u, 1500u}) {
+    ASSERT_OK(NewBridge(&socket, "nltest1", {0xfe, 1, 2, 3, 4, 5}, mtu, 0));
+    ASSERT_OK_AND_ASSIGN(const Link bridge, FindLink(&socket, "nltest1"));
+    EXPECT_EQ(bridge.mtu, mtu);
+    MessageBuilder request(RTM_NEWLINK, NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE);
+    request.Header(ifinfomsg{}).Text(IFLA_IFNAME, "nlveth0").Number<uint32_t>(IFLA_MTU, 9000);
+    request.BeginNested(IFLA_LINKINFO).Text(IFLA_INFO_KIND, "veth").EndNested();
+    ASSERT_OK(socket.Request(request, "nlveth0"));
+    ASSERT_OK(ChangeLink(&socket, "nlveth0", {.master = bridge.index}));
+    ASSERT_OK_AND_ASSIGN(const Link after, FindLink(&socket, "nltest1"));
+    EXPECT_EQ(after.mtu, mtu);
+    ASSERT_OK(DeleteLink(&socket, "nlveth0"));
+    ASSERT_OK_AND_ASSIGN(const Link empty, FindLink(&socket, "nltest1"));
+    EXPECT_EQ(empty.mtu, mtu);
+    ASSERT_OK(DeleteLink(&socket, "nltest1"));
+  }
+}
+
 TEST(Kernel, RefusalsHaveItsWords) {
   ASSERT_OK_AND_ASSIGN(Socket socket, Socket::Open());
   MessageBuilder request(RTM_NEWLINK, NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE);

@@ -21,6 +21,9 @@ namespace {
 // Added to the headers in Linux 5.18.
 constexpr uint16_t kIfaProto = 11;
 
+// Of a new bridge.
+constexpr uint32_t kFirstMtu = 1500;
+
 constexpr uint16_t kDump = NLM_F_REQUEST | NLM_F_DUMP;
 constexpr uint16_t kDo = NLM_F_REQUEST | NLM_F_ACK;
 
@@ -214,7 +217,6 @@ absl::Status NewBridge(Socket* socket, absl::string_view name, const MacAddress&
   MessageBuilder request(RTM_NEWLINK, kDo | NLM_F_CREATE | NLM_F_EXCL);
   request.Header(ifinfomsg{.ifi_flags = IFF_UP, .ifi_change = IFF_UP});
   request.Text(IFLA_IFNAME, name).Bytes(IFLA_ADDRESS, mac).Number<uint32_t>(IFLA_GROUP, group);
-  if (mtu != 0) request.Number<uint32_t>(IFLA_MTU, mtu);
   request.BeginNested(IFLA_LINKINFO).Text(IFLA_INFO_KIND, "bridge");
   request.BeginNested(IFLA_INFO_DATA)
       .Number<uint32_t>(IFLA_BR_FORWARD_DELAY, 0)
@@ -223,7 +225,12 @@ absl::Status NewBridge(Socket* socket, absl::string_view name, const MacAddress&
       .Number<uint8_t>(IFLA_BR_NF_CALL_ARPTABLES, 0)
       .EndNested()
       .EndNested();
-  return socket->Request(request, About("making bridge", name));
+  RETURN_IF_ERROR(socket->Request(request, About("making bridge", name)));
+  if (mtu == 0) return absl::OkStatus();
+  // A bridge follows the least MTU of its ports until one is set that it does not
+  // have: given with its making it is forgotten, and so is the one that it has.
+  RETURN_IF_ERROR(ChangeLink(socket, name, {.mtu = mtu == kFirstMtu ? mtu - 1 : mtu}));
+  return mtu == kFirstMtu ? ChangeLink(socket, name, {.mtu = mtu}) : absl::OkStatus();
 }
 
 absl::Status DeleteLink(Socket* socket, const std::string& name) {

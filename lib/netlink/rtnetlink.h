@@ -100,7 +100,8 @@ absl::StatusOr<Link> FindLink(Socket* socket, absl::string_view name);
 
 // A bridge that nothing has to wait for and no packet filter sees: forwarding
 // delay 0, no calls into netfilter. Up from the start. `group` is the mark that
-// it bears from its first moment on.
+// it bears from its first moment on. An `mtu` of 0 is the least of its ports';
+// where setting another fails the bridge is there all the same.
 absl::Status NewBridge(Socket* socket, absl::string_view name, const MacAddress& mac, uint32_t mtu,
                        uint32_t group);
 absl::Status DeleteLink(Socket* socket, const std::string& name);

@@ -79,7 +79,7 @@ def everything():
         if " fe80:" not in line:  # these come by themselves
             lines.append(re.sub(r"^\d+: | proto \S+| tentative", "", line))
     lines += run("ip", "route").stdout.replace(" linkdown", "").splitlines()
-    lines += ruleset().splitlines()
+    lines += re.sub(r" packets \d+ bytes \d+", "", ruleset()).splitlines()
     lines.append(open("/proc/sys/net/ipv4/ip_forward").read())
     return "\n".join(map(str, lines))
 
@@ -110,6 +110,8 @@ class Host:
 
     def cable(self, here, there, address=None, gateway=None):
         """A cable: `here` in the test's own host, `there` in this one."""
+        # Addresses of IPv6 are there at once.
+        self.run("sysctl", "-qw", "net.ipv6.conf.default.accept_dad=0")
         run("ip", "link", "add", here, "type", "veth", "peer", "name", there, "netns",
             self.process.pid)
         run("ip", "link", "set", here, "up")
@@ -130,7 +132,7 @@ def in_namespace(script, name):
     p = subprocess.Popen(["unshare", "-Urn", sys.executable, script, "--inside", name],
                          start_new_session=True)
     try:
-        code = p.wait(timeout=120 * SLOWNESS)
+        code = p.wait(timeout=600 * SLOWNESS)
     except subprocess.TimeoutExpired:
         code = "no end"
     try:
