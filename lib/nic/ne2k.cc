@@ -333,6 +333,7 @@ void Ne2k::WriteRegister(unsigned reg, uint8_t value) {
     case At(0, 0x7):  // RST shows whether the chip stands still: not to be cleared
       s_.isr &= static_cast<uint8_t>(~(value & kCauses));
       UpdateInterrupt();
+      RoomForFrames();
       break;
     case At(0, 0x8):
       low(s_.remote_address);
@@ -450,6 +451,9 @@ bool Ne2k::Receive(const net::Frame& in) {
   const unsigned free =
       !inside || s_.boundary == s_.current ? ring : (s_.boundary + ring - s_.current) % ring;
   if (pages >= free) {
+    // The driver may have acknowledged more than it has read, and nothing further
+    // comes to tell it so.
+    Cause(kReceived);
     refused_ = true;
     return false;
   }

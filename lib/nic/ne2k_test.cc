@@ -207,6 +207,20 @@ TEST_F(Ne2kTest, ReceivesRoundTheRing) {
   EXPECT_EQ(ReadRing()[0].size(), 60u);
 }
 
+// Linux' 8390.c acknowledges after it has read at most ten frames: where the ring is
+// full then, a frame that waits must make an interrupt.
+TEST_F(Ne2kTest, FullRingInterruptsAgain) {
+  Start();
+  while (rig.port.Deliver(Frame(1000))) {
+  }
+  rig.port.ready_calls = 0;
+  Out(ISR, 0x01);
+  EXPECT_FALSE(rig.wiring.intx.level);
+  EXPECT_EQ(rig.port.ready_calls, 1u);
+  EXPECT_FALSE(rig.port.Deliver(Frame(1000)));
+  EXPECT_TRUE(rig.wiring.intx.level);
+}
+
 TEST_F(Ne2kTest, FiltersAddresses) {
   const net::MacAddress kBroadcast = {255, 255, 255, 255, 255, 255};
   const net::MacAddress kGroup = {0x01, 0x00, 0x5E, 0x00, 0x12, 0x34};

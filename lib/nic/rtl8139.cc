@@ -437,6 +437,9 @@ bool Rtl8139::Take(std::span<const uint8_t> frame, bool checked) {
         break;
     }
   } else if (!TakeIntoRing(status)) {
+    // The driver may have acknowledged more than it has read, and nothing further
+    // comes to tell it so.
+    Cause(kReceived);
     refused_ = true;
     return false;
   }

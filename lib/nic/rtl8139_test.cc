@@ -229,6 +229,20 @@ TEST_F(Rtl8139Test, FillsTheRingOfBytes) {
   }
 }
 
+// Linux' 8139too acknowledges after each frame and reads at most 64 at a time: where
+// the ring is full then, a frame that waits must make an interrupt.
+TEST_F(Rtl8139Test, FullRingInterruptsAgain) {
+  Enable();
+  rig.Write(IMR, kReceived, 2);
+  while (rig.port.Deliver(Frame(1000))) {
+  }
+  rig.Write(ISR, kReceived, 2);
+  EXPECT_FALSE(rig.wiring.intx.level);
+  EXPECT_EQ(rig.port.ready_calls, 1u);
+  EXPECT_FALSE(rig.port.Deliver(Frame(1000)));
+  EXPECT_TRUE(rig.wiring.intx.level);
+}
+
 TEST_F(Rtl8139Test, FiltersAddresses) {
   const net::MacAddress kBroadcast = {255, 255, 255, 255, 255, 255};
   const net::MacAddress kGroup = {0x01, 0x00, 0x5E, 0x00, 0x12, 0x34};
