@@ -77,7 +77,7 @@ absl::StatusOr<bool> ConfinePaths(const LockdownOptions& options) {
   if (abi >= 2) attributes.fs |= kRefer;
   if (abi >= 3) attributes.fs |= kTruncate;
   if (abi >= 5) attributes.fs |= kIoctlDev;
-  if (abi >= 4) attributes.net = kBindTcp | kConnectTcp;
+  if (abi >= 4 && !options.internet) attributes.net = kBindTcp | kConnectTcp;
   if (abi >= 6) attributes.scoped = kScopeAbstractUnix | kScopeSignal;
   // Older kernels know a shorter struct.
   const size_t size = abi >= 6 ? sizeof attributes : abi >= 4 ? 16 : 8;
@@ -92,6 +92,9 @@ absl::StatusOr<bool> ConfinePaths(const LockdownOptions& options) {
   }
   for (const std::string& p : options.remove_folders) {
     RETURN_IF_ERROR(AllowPath(ruleset.get(), p, LANDLOCK_ACCESS_FS_REMOVE_DIR, attributes.fs));
+  }
+  for (const std::string& p : options.remove_files) {
+    RETURN_IF_ERROR(AllowPath(ruleset.get(), p, LANDLOCK_ACCESS_FS_REMOVE_FILE, attributes.fs));
   }
   if (syscall(SYS_landlock_restrict_self, ruleset.get(), 0) != 0) {
     return ErrnoError(errno, "landlock_restrict_self");
@@ -152,7 +155,7 @@ class Filter {
  public:
   Filter() : context_(seccomp_init(SCMP_ACT_ERRNO(EPERM)), seccomp_release) {}
 
-  absl::Status Load(bool paths_confined) {
+  absl::Status Load(bool paths_confined, bool internet) {
     if (context_ == nullptr) return absl::UnimplementedError("seccomp: cannot make a filter");
     for (const int call : kAllowed) Allow(call);
     if (paths_confined) {
@@ -161,6 +164,16 @@ class Filter {
       constexpr uint64_t kWriting = O_ACCMODE | O_CREAT | O_TRUNC;
       Allow(SCMP_SYS(open), {SCMP_A1(SCMP_CMP_MASKED_EQ, kWriting, O_RDONLY)});
       Allow(SCMP_SYS(openat), {SCMP_A2(SCMP_CMP_MASKED_EQ, kWriting, O_RDONLY)});
+    }
+    if (internet) {
+      for (const uint64_t family : {AF_INET, AF_INET6}) {
+        for (const uint64_t type : {SOCK_STREAM, SOCK_DGRAM}) {
+          // Beside the type stand SOCK_NONBLOCK and SOCK_CLOEXEC.
+          Allow(SCMP_SYS(socket),
+                {SCMP_A0(SCMP_CMP_EQ, family), SCMP_A1(SCMP_CMP_MASKED_EQ, 0xF, type)});
+        }
+      }
+      for (const int call : {SCMP_SYS(connect), SCMP_SYS(bind), SCMP_SYS(listen)}) Allow(call);
     }
     // Memory that is written is never executed, and none becomes so.
     Allow(SCMP_SYS(mmap), {SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0)});
@@ -217,14 +230,20 @@ absl::StatusOr<LockdownResult> LockDown(const LockdownOptions& options) {
   LockdownResult result;
   ASSIGN_OR_RETURN(result.paths, ConfinePaths(options));
   Filter filter;
-  RETURN_IF_ERROR(filter.Load(result.paths));
+  result.internet = options.internet;
+  RETURN_IF_ERROR(filter.Load(result.paths, options.internet));
   return result;
 }
 
 absl::Status CheckLockdown(const LockdownResult& result) {
   // Each of these is harmless where it is not refused.
   if (prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) != 1) return NotRefused("gaining privileges");
-  if (UniqueFd(socket(AF_INET, SOCK_DGRAM, 0)).valid()) return NotRefused("making a socket");
+  for (const int family : {AF_UNIX, AF_NETLINK, AF_PACKET}) {
+    if (UniqueFd(socket(family, SOCK_DGRAM, 0)).valid()) return NotRefused("making a socket");
+  }
+  if (UniqueFd(socket(AF_INET, result.internet ? SOCK_RAW : SOCK_DGRAM, 0)).valid()) {
+    return NotRefused("making a socket");
+  }
   void* const code = mmap(nullptr, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (code != MAP_FAILED) {
     munmap(code, 4096);

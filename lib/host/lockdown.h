@@ -5,7 +5,7 @@
 //
 // After it: files can be opened only below the paths named; no program can be
 // executed, no process made, traced or signalled, no socket made, bound or
-// connected, no memory made executable. Descriptors that are open stay so, and
+// connected (but see `internet`), no memory made executable. Descriptors that are open stay so, and
 // threads can be made. What is refused fails with EPERM or EACCES.
 #ifndef LIB_HOST_LOCKDOWN_H_
 #define LIB_HOST_LOCKDOWN_H_
@@ -25,12 +25,18 @@ struct LockdownOptions {
   std::vector<std::string> write;
   // Folders whose empty folders may be removed.
   std::vector<std::string> remove_folders;
+  // Folders from which files may be removed: those of sockets that the process made.
+  std::vector<std::string> remove_files;
+  // TCP and UDP sockets (and ICMP echo, as the host allows) can be made, bound and
+  // connected, for IPv4 and IPv6; no others.
+  bool internet = false;
 };
 
 struct LockdownResult {
   // False where the kernel has no Landlock: then every file that the user can
   // read can be read, and none written.
   bool paths = false;
+  bool internet = false;  // as was asked for
 };
 
 // On the process' only thread: FailedPrecondition where there are others, which

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -61,6 +62,33 @@ class LockdownTest : public testing::Test {
 
 TEST_F(LockdownTest, TheSelfTestPasses) {
   EXPECT_EQ(In([] { return CheckLockdown({true}).ok() ? 0 : 1; }), 0);
+}
+
+TEST_F(LockdownTest, InternetSocketsWhereTheyAreAskedFor) {
+  const auto attempt = [](int family, int type, bool internet) {
+    const pid_t child = fork();
+    if (child == 0) {
+      LockdownOptions options;
+      options.internet = internet;
+      absl::StatusOr<LockdownResult> locked = LockDown(options);
+      if (!locked.ok() || !CheckLockdown(*locked).ok()) _exit(254);
+      const int fd = socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+      if (fd < 0) _exit(errno);
+      sockaddr_in to{};
+      to.sin_family = AF_INET;
+      to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+      if (bind(fd, reinterpret_cast<sockaddr*>(&to), sizeof to) != 0) _exit(errno);
+      _exit(0);
+    }
+    int status = 0;
+    waitpid(child, &status, 0);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 255;
+  };
+  EXPECT_EQ(attempt(AF_INET, SOCK_STREAM, true), 0);
+  EXPECT_EQ(attempt(AF_INET, SOCK_DGRAM, true), 0);
+  EXPECT_EQ(attempt(AF_INET, SOCK_RAW, true), EPERM);
+  EXPECT_EQ(attempt(AF_UNIX, SOCK_STREAM, true), EPERM);
+  EXPECT_EQ(attempt(AF_INET, SOCK_STREAM, false), EPERM);
 }
 
 TEST(Lockdown, TheSelfTestFailsWithoutIt) { EXPECT_FALSE(CheckLockdown({true}).ok()); }
