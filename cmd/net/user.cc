@@ -1,14 +1,33 @@
 // SPDX-License-Identifier: Apache-2.0
 // net user: a network for guests that needs no rights.
+#include <errno.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+#include <functional>
+#include <list>
+#include <memory>
+#include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
 #include "cmd/net/commands.h"
 #include "lib/base/status_macros.h"
+#include "lib/base/unique_fd.h"
 #include "lib/cli/main.h"
 #include "lib/cli/option.h"
+#include "lib/host/event_loop.h"
+#include "lib/host/signals.h"
+#include "lib/host/socket.h"
+#include "lib/usernet/control.h"
+#include "lib/usernet/engine.h"
 #include "lib/usernet/options.h"
+#include "lib/usernet/sandbox.h"
 
 namespace atl::net_tool {
 namespace {
@@ -105,13 +124,154 @@ constexpr cli::Option kOptions[] = {
     {.name = "--no-sandbox", .help = "keep rights that are not needed"},
 };
 
-absl::StatusOr<int> Run(const cli::Parsed& args) {
-  usernet::Options options;
-  for (const cli::Given* g : args.All("-n")) {
-    RETURN_IF_ERROR(usernet::ParseNetwork(g->text, &options));
+constexpr size_t kMaxControllers = 8;
+
+absl::StatusOr<uint32_t> Address(absl::string_view option, const std::string& text) {
+  const std::optional<usernet::IpAddress> address = usernet::IpAddress::Parse(text);
+  if (!address || !address->is4()) {
+    return cli::UsageError(absl::StrCat("option '", option, "': '", text, "' is no IPv4 address"));
   }
-  RETURN_IF_ERROR(usernet::Completed(options).status());
-  return absl::UnimplementedError("user: the network itself is not built yet");
+  return address->v4();
+}
+
+absl::Status Usage(absl::string_view option, const absl::Status& status) {
+  if (status.ok()) return status;
+  return cli::UsageError(absl::StrCat("option '", option, "': ", status.message()));
+}
+
+absl::StatusOr<usernet::Options> NetworkOptions(const cli::Parsed& args) {
+  usernet::Options o;
+  o.ipv4 = !args.Has("-6");
+  o.ipv6 = !args.Has("-4");
+  for (const cli::Given* g : args.All("-n")) {
+    RETURN_IF_ERROR(Usage("-n", usernet::ParseNetwork(g->text, &o)));
+  }
+  const struct {
+    absl::string_view name;
+    uint32_t* to;
+  } kAddresses[] = {
+      {"--host", &o.gateway}, {"--dns", &o.nameserver}, {"--dhcp-start", &o.first_lease}};
+  for (const auto& [name, to] : kAddresses) {
+    if (const std::optional<std::string> text = args.Text(name)) {
+      ASSIGN_OR_RETURN(*to, Address(name, *text));
+    }
+  }
+  o.hostname = args.TextOr("--hostname", "");
+  o.domain = args.TextOr("--domain", "");
+  for (const cli::Given* g : args.All("--search")) o.search.push_back(g->text);
+  o.tftp = args.TextOr("-t", "");
+  o.bootfile = args.TextOr("-b", "");
+  for (const cli::Given* g : args.All("-f")) {
+    const absl::StatusOr<usernet::Forward> f = usernet::ParseForward(g->text);
+    RETURN_IF_ERROR(Usage("-f", f.status()));
+    o.forwards.push_back(*f);
+  }
+  o.restricted = args.Has("-r");
+  o.loopback = !args.Has("--no-loopback");
+  o.mtu = static_cast<uint32_t>(args.NumberOr("-m", o.mtu));
+  for (const cli::Given* g : args.All("--resolver")) {
+    const std::optional<usernet::IpAddress> address = usernet::IpAddress::Parse(g->text);
+    if (!address) {
+      return cli::UsageError(absl::StrCat("option '--resolver': '", g->text, "' is no IP address"));
+    }
+    o.resolvers.push_back(*address);
+  }
+  o.pcap = args.TextOr("-p", "");
+  absl::StatusOr<usernet::Options> completed = usernet::Completed(o);
+  if (!completed.ok()) return cli::UsageError(completed.status().message());
+  return completed;
+}
+
+// Who connects to a socket, one after the other.
+class Door {
+ public:
+  static absl::StatusOr<std::unique_ptr<Door>> Open(host::EventLoop* loop, const std::string& path,
+                                                    std::function<void(UniqueFd)> enter) {
+    ASSIGN_OR_RETURN(host::UnixListener listener, host::UnixListener::Create(path));
+    std::unique_ptr<Door> door(new Door(std::move(listener)));
+    const int fd = door->listener_.fd();
+    ASSIGN_OR_RETURN(door->watch_, loop->Watch(fd, EPOLLIN, [fd, enter](uint32_t) {
+      absl::StatusOr<UniqueFd> guest = host::Accept(fd);
+      if (guest.ok()) enter(*std::move(guest));
+    }));
+    return door;
+  }
+
+ private:
+  explicit Door(host::UnixListener listener) : listener_(std::move(listener)) {}
+
+  host::UnixListener listener_;
+  std::unique_ptr<host::FdWatch> watch_;
+};
+
+absl::Status CheckStreamSocket(int fd) {
+  int type = 0;
+  socklen_t size = sizeof type;
+  if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) != 0) {
+    return ErrnoError(errno, absl::StrCat("--fd ", fd));
+  }
+  if (type == SOCK_STREAM) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("--fd ", fd, ": is no stream socket"));
+}
+
+absl::StatusOr<int> Run(const cli::Parsed& args) {
+  ASSIGN_OR_RETURN(const usernet::Options options, NetworkOptions(args));
+  if (args.operands.empty() && !args.Has("--fd")) {
+    return cli::UsageError("where do guests come from? SOCKET or --fd is missing");
+  }
+  const std::string program(cli::ProgramName());
+  ASSIGN_OR_RETURN(const std::unique_ptr<host::EventLoop> loop, host::EventLoop::Create());
+  ASSIGN_OR_RETURN(const std::unique_ptr<host::SignalWatch> signals,
+                   host::SignalWatch::Create(loop.get(), {SIGINT, SIGTERM, SIGHUP},
+                                             [&loop](int) { loop->Quit(); }));
+  ASSIGN_OR_RETURN(const std::unique_ptr<usernet::Engine> engine,
+                   usernet::Engine::Create(loop.get(), options));
+  const bool one_off = args.Has("-1");
+  engine->SetGuestGone([&] {
+    if (one_off && engine->guests() == 0) loop->Quit();
+  });
+  for (const cli::Given* g : args.All("--fd")) {
+    const int fd = static_cast<int>(g->number);
+    RETURN_IF_ERROR(CheckStreamSocket(fd));
+    RETURN_IF_ERROR(engine->AddStream(UniqueFd(fd), /*vnet_header=*/false));
+  }
+  std::list<std::unique_ptr<usernet::ControlConnection>> controllers;
+  std::unique_ptr<Door> control;
+  std::vector<std::string> sockets;
+  if (const std::optional<std::string> path = args.Text("-c")) {
+    sockets.push_back(*path);
+    ASSIGN_OR_RETURN(control, Door::Open(loop.get(), *path, [&](UniqueFd fd) {
+                       if (controllers.size() >= kMaxControllers) return;
+                       const auto place = controllers.emplace(controllers.end());
+                       auto made = usernet::ControlConnection::Create(
+                           loop.get(), std::move(fd), engine.get(),
+                           [&controllers, place] { controllers.erase(place); });
+                       if (made.ok()) {
+                         *place = *std::move(made);
+                       } else {
+                         controllers.erase(place);
+                       }
+                     }));
+  }
+  std::unique_ptr<Door> guests;
+  if (!args.operands.empty()) {
+    sockets.push_back(args.operands[0]);
+    ASSIGN_OR_RETURN(guests, Door::Open(loop.get(), args.operands[0], [&](UniqueFd fd) {
+                       const absl::Status added =
+                           engine->AddStream(std::move(fd), /*vnet_header=*/false);
+                       if (!added.ok()) cli::PrintWarning(program, added.message());
+                     }));
+  }
+  if (!args.Has("--no-sandbox")) {
+    const absl::Status locked = usernet::EnterSandbox(options, sockets);
+    if (absl::IsUnimplemented(locked)) {
+      cli::PrintWarning(program, absl::StrCat("no sandbox: ", locked.message()));
+    } else {
+      RETURN_IF_ERROR(locked);
+    }
+  }
+  loop->Run();
+  return cli::kExitDone;
 }
 
 }  // namespace
