@@ -2,6 +2,7 @@
 // net bridge, net nat: networks of the host that guests are connected to.
 #include <signal.h>
 
+#include <memory>
 #include <optional>
 #include <string>
 
@@ -9,6 +10,7 @@
 #include "cmd/net/commands.h"
 #include "cmd/net/foreground.h"
 #include "cmd/net/report.h"
+#include "cmd/net/services.h"
 #include "lib/base/status_macros.h"
 #include "lib/cli/main.h"
 #include "lib/hostnet/links.h"
@@ -45,6 +47,14 @@ constexpr cli::Option kBridgeOptions[] = {
      .help = "the bridge's MAC address",
      .default_text = "from the host's identity and the name"},
     kForeground,
+    {.name = "--no-dhcp",
+     .help = "in the foreground: do not answer guests' DHCP and DNS on the bridge"},
+    {.name = "--resolver",
+     .arg = "ADDR",
+     .kind = cli::Kind::kString,
+     .help = "in the foreground: who is asked for names",
+     .default_text = "those of /etc/resolv.conf",
+     .repeat = cli::Repeat::kEach},
     kForce,
     kDryRun,
     kJson,
@@ -68,12 +78,22 @@ Facts AddressFact(const std::optional<netlink::IpPrefix>& address) {
   return {{"address", address->Text()}};
 }
 
-// A plan of the foreground: `make` gets the host and the owner of tables.
+// A plan of the foreground.
 using Planner = absl::StatusOr<hostnet::BridgePlan> (*)(const hostnet::Host&, const void* wish,
                                                         hostnet::NftOwner* owner);
 
-// Makes it, waits, and takes it away.
-absl::StatusOr<int> Stay(const cli::Parsed& args, const std::string& name, bool nat,
+absl::StatusOr<std::unique_ptr<BridgeServices>> StartServices(const cli::Parsed& args,
+                                                              const std::string& bridge,
+                                                              const netlink::IpPrefix& address,
+                                                              bool router) {
+  BridgeServices::Wish wish = {.bridge = bridge, .address = address, .router = router};
+  wish.mtu = static_cast<uint32_t>(args.NumberOr("--mtu", 1500));
+  for (const cli::Given* given : args.All("--resolver")) wish.resolvers.push_back(given->text);
+  return BridgeServices::Start(wish);
+}
+
+// Makes it, serves those who are on it, and takes it away.
+absl::StatusOr<int> Stay(const cli::Parsed& args, const std::string& name, bool nat, bool serve,
                          const void* wish, Planner planner) {
   sigset_t signals;
   sigemptyset(&signals);
@@ -88,6 +108,7 @@ absl::StatusOr<int> Stay(const cli::Parsed& args, const std::string& name, bool 
   // A signal from here on waits until everything is made, and then unmade.
   sigprocmask(SIG_BLOCK, &signals, nullptr);
   absl::Status ended;
+  std::unique_ptr<BridgeServices> services;
   {
     std::optional<hostnet::NftOwner> owner;
     if (nat) {
@@ -104,17 +125,16 @@ absl::StatusOr<int> Stay(const cli::Parsed& args, const std::string& name, bool 
       ASSIGN_OR_RETURN(View view, Look(nat ? Rules::kNeeded : Rules::kNone));
       ASSIGN_OR_RETURN(hostnet::BridgePlan made, planner(view.host, wish, tables));
       RETURN_IF_ERROR(made.plan.Make());
+      if (serve && made.address) {
+        // What is made goes with this process; so it does where this fails.
+        ASSIGN_OR_RETURN(services, StartServices(args, name, *made.address, nat));
+      }
       Tell(args, true, made.plan, name, "up", AddressFact(made.address));
       std::fflush(stdout);
       return absl::OkStatus();
     };
-    const absl::Status made = make();
-    if (!made.ok()) {
-      owner.reset();
-      guardian.Dismiss();
-      return made;
-    }
-    ended = WaitForTheEnd(guardian, tables);
+    ended = make();
+    if (ended.ok()) ended = WaitForTheEnd(guardian, tables, services.get());
   }
   const hostnet::ChangeLock lock = hostnet::ChangeLock::Take();
   ASSIGN_OR_RETURN(View view, Look(Rules::kIfAny));
@@ -151,7 +171,7 @@ absl::StatusOr<int> RunBridge(const cli::Parsed& args) {
   }
   if (args.Has("-f")) {
     wish.foreground = true;
-    return Stay(args, name, wish.nat, &wish,
+    return Stay(args, name, wish.nat, !args.Has("--no-dhcp"), &wish,
                 [](const hostnet::Host& host, const void* about, hostnet::NftOwner* owner) {
                   hostnet::BridgeWish mine = *static_cast<const hostnet::BridgeWish*>(about);
                   mine.owner = owner;
@@ -180,7 +200,7 @@ absl::StatusOr<int> RunNat(const cli::Parsed& args) {
   }
   if (args.Has("-f")) {
     wish.foreground = true;
-    return Stay(args, object, true, &wish,
+    return Stay(args, object, true, false, &wish,
                 [](const hostnet::Host& host, const void* about, hostnet::NftOwner* owner) {
                   hostnet::NatWish mine = *static_cast<const hostnet::NatWish*>(about);
                   mine.owner = owner;

@@ -80,21 +80,27 @@ void Guardian::Dismiss() {
   waitpid(pid_, nullptr, 0);
 }
 
-absl::Status WaitForTheEnd(const Guardian& guardian, const hostnet::NftOwner* owner) {
+absl::Status WaitForTheEnd(const Guardian& guardian, const hostnet::NftOwner* owner,
+                           BridgeServices* services) {
   sigset_t signals;
   sigemptyset(&signals);
   for (int s : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&signals, s);
   sigprocmask(SIG_BLOCK, &signals, nullptr);
   const UniqueFd signalled(signalfd(-1, &signals, SFD_CLOEXEC));
-  std::array<pollfd, 3> fds = {
+  std::array<pollfd, 4> fds = {
       {{.fd = signalled.get(), .events = POLLIN},
        {.fd = guardian.ended_fd(), .events = POLLIN},
-       {.fd = owner == nullptr ? -1 : owner->ended_fd(), .events = POLLIN}}};
-  while (poll(fds.data(), fds.size(), -1) < 0 && errno == EINTR) {
+       {.fd = owner == nullptr ? -1 : owner->ended_fd(), .events = POLLIN},
+       {.fd = services == nullptr ? -1 : services->fd(), .events = POLLIN}}};
+  for (;;) {
+    if (poll(fds.data(), fds.size(), -1) < 0) continue;  // EINTR
+    if (fds[0].revents != 0) return absl::OkStatus();
+    if (fds[1].revents != 0) return absl::AbortedError("the guardian process was killed");
+    if (fds[2].revents != 0) {
+      return absl::AbortedError("the nft process, which holds the translation, was killed");
+    }
+    services->Serve();
   }
-  if (fds[0].revents != 0) return absl::OkStatus();
-  if (fds[1].revents != 0) return absl::AbortedError("the guardian process was killed");
-  return absl::AbortedError("the nft process, which holds the translation, was killed");
 }
 
 }  // namespace atl::net_tool

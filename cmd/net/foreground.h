@@ -11,6 +11,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "cmd/net/services.h"
 #include "lib/base/unique_fd.h"
 #include "lib/hostnet/nft.h"
 
@@ -32,9 +33,11 @@ class Guardian {
   int pid_ = -1;
 };
 
-// Waits for SIGINT, SIGTERM or SIGHUP (OK), or the end of the guardian or of the
-// owner of the tables, which is an error. `owner` may be nullptr.
-absl::Status WaitForTheEnd(const Guardian& guardian, const hostnet::NftOwner* owner);
+// Serves guests until SIGINT, SIGTERM or SIGHUP comes (OK), or the guardian or the
+// owner of the tables ends, which is an error. `owner` and `services` may be
+// nullptr.
+absl::Status WaitForTheEnd(const Guardian& guardian, const hostnet::NftOwner* owner,
+                           BridgeServices* services);
 
 }  // namespace atl::net_tool
 

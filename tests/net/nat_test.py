@@ -178,6 +178,74 @@ def test_foreground_goes_with_its_process():
         lab.wait_for("nothing left", lambda: lab.everything() == before)
 
 
+DHCP_CLIENT = """
+import socket,struct,sys
+s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM)
+s.setsockopt(socket.SOL_SOCKET,socket.SO_BINDTODEVICE,b'eth0')
+s.setsockopt(socket.SOL_SOCKET,socket.SO_BROADCAST,1)
+s.bind(('',68)); s.settimeout(5)
+mac=bytes([0x52,0,0,0,0,int(sys.argv[1])])
+def ask(kind,*options):
+  head=struct.pack('>BBBBIHH16s16s192sI',1,1,6,0,77,0,0,bytes(16),mac,b'',0x63825363)
+  s.sendto(head+bytes([53,1,kind])+b''.join(options)+b'\\xff',('255.255.255.255',67))
+  data=s.recv(2000)
+  assert data[0]==2 and data[4:8]==head[4:8] and data[28:34]==mac
+  found,at={},240
+  while data[at]!=255:
+    found[data[at]]=data[at+2:at+2+data[at+1]]; at+=2+data[at+1]
+  return data[16:20],found
+yours,offer=ask(1)
+assert offer[53]==b'\\2',offer
+yours,ack=ask(3,b'\\x32\\4'+yours,b'\\x36\\4'+offer[54])
+assert ack[53]==b'\\5',ack
+print(*(socket.inet_ntoa(a) for a in (yours,ack[3],ack[6],ack[1])))
+"""
+
+# Answers a question by its first bytes, and says so.
+RESOLVER = """
+import socket
+s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM); s.bind(('',53)); print('ready',flush=True)
+while True:
+  d,a=s.recvfrom(4096); s.sendto(d[:2]+b'answered'+d[2:6],a)
+"""
+QUESTION = """
+import socket
+s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM); s.settimeout(5)
+for i in range(300):
+  s.sendto(bytes([i>>8,i&255])+b'question..'+b'x'*i,('10.0.1.1',53))
+  assert s.recv(4096)==bytes([i>>8,i&255])+b'answeredques',i
+s.sendto(b'short',('10.0.1.1',53))
+print('all')
+"""
+
+
+def test_addresses_and_names_in_the_foreground():
+    server = world()
+    resolver = server.start(sys.executable, "-c", RESOLVER, stdout=subprocess.PIPE, text=True)
+    check(resolver.stdout.readline() == "ready\n", "the resolver does not run")
+    p = foreground("bridge", "up", "br0", "--subnet", "10.0.1.1/24", "--resolver", "203.0.113.9",
+                   "--resolver", "203.0.113.10")
+    for i in (0, 1):
+        guest = lab.Host()
+        guest.cable(f"g{i}", "eth0")
+        net("ifup", f"g{i}", "--bridge", "br0")
+        said = guest.run(sys.executable, "-c", DHCP_CLIENT, i + 1).stdout.split()
+        check(said == [f"10.0.1.{10 + i}", "10.0.1.1", "10.0.1.1", "255.255.255.0"], said)
+        # The same guest, the same address.
+        check(guest.run(sys.executable, "-c", DHCP_CLIENT, i + 1).stdout.split() == said)
+        guest.run("ip", "address", "add", f"{said[0]}/24", "dev", "eth0")
+        guest.run("ip", "route", "add", "default", "via", said[1])
+        check(asks(guest, "203.0.113.9") == "203.0.113.1")
+        check(guest.run(sys.executable, "-c", QUESTION).stdout == "all\n")
+    # It serves this bridge alone: another may have the ports.
+    q = foreground("bridge", "up", "br1", "--subnet", "10.0.2.1/24")
+    for process in (p, q):
+        process.terminate()
+        check(process.wait() == 0)
+    e = net("bridge", "up", "br0", "--subnet", "10.0.1.1/24", "-f", "--resolver", "nobody", ok=2)
+    check("nobody" in e.stderr and "br0" not in links(), e.stderr)
+
+
 def test_foreground_ends_with_its_helpers():
     before = lab.everything()
     for name in ("nft", "net-guardian"):
