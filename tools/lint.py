@@ -57,6 +57,7 @@ LAYERS = {
     "tests/cpu": "lib/base lib/cpu lib/cpu/soft lib/mem",
     "tests/net": "",
     "tests/run": "",
+    "tests/usernet": "",
     "tests/vnc": "",
     "tools": "",
 }

@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <optional>
 #include <string>
@@ -37,9 +38,9 @@ Bytes Read(int fd) {
 }
 
 Bytes Framed(const Bytes& frame) {
-  Bytes out(4);
+  Bytes out(4 + frame.size());
   StoreBe(out.data(), static_cast<uint32_t>(frame.size()));
-  out.insert(out.end(), frame.begin(), frame.end());
+  std::copy(frame.begin(), frame.end(), out.begin() + 4);
   return out;
 }
 
