@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lib/rfb/blocks.h"
 
+#include <emmintrin.h>
+
 #include <algorithm>
 
 #include "lib/rfb/palette.h"
@@ -13,6 +15,7 @@ constexpr unsigned kBlock = 64;
 // patterns of a few colours have the first, but not the second.
 constexpr unsigned kPhotoEqualPercent = 40;
 constexpr unsigned kPhotoColours = 96;
+constexpr unsigned kSampleRows = 4;
 // Smaller areas of one colour stay with what is around them.
 constexpr unsigned kSolidBlocks = 4;
 
@@ -28,27 +31,52 @@ bool ManyColours(const View& view, const ui::Rect& rect) {
   return false;
 }
 
+// Neighbours in a row that are equal.
+unsigned EqualNeighbours(const uint32_t* row, unsigned count) {
+  unsigned equal = 0;
+  unsigned x = 1;
+  __m128i sum = _mm_setzero_si128();
+  for (; x + 4 <= count; x += 4) {
+    const __m128i here = _mm_loadu_si128(reinterpret_cast<const __m128i*>(row + x));
+    const __m128i before = _mm_loadu_si128(reinterpret_cast<const __m128i*>(row + x - 1));
+    sum = _mm_sub_epi32(sum, _mm_cmpeq_epi32(here, before));
+  }
+  alignas(16) uint32_t parts[4];
+  _mm_store_si128(reinterpret_cast<__m128i*>(parts), sum);
+  for (; x < count; ++x) equal += row[x] == row[x - 1] ? 1 : 0;
+  return equal + parts[0] + parts[1] + parts[2] + parts[3];
+}
+
+bool AllAre(const uint32_t* row, unsigned count, uint32_t pixel) {
+  const __m128i four = _mm_set1_epi32(static_cast<int>(pixel));
+  unsigned x = 0;
+  for (; x + 4 <= count; x += 4) {
+    const __m128i here = _mm_loadu_si128(reinterpret_cast<const __m128i*>(row + x));
+    if (_mm_movemask_epi8(_mm_cmpeq_epi32(here, four)) != 0xFFFF) return false;
+  }
+  for (; x < count; ++x) {
+    if (row[x] != pixel) return false;
+  }
+  return true;
+}
+
 Part Classify(const View& view, const ui::Rect& rect, bool photos) {
   Part out{rect};
   out.pixel = *view.At(rect.x, rect.y);
-  uint32_t differs = 0;
-  unsigned equal = 0;
-  for (unsigned y = 0; y < rect.height; ++y) {
-    const uint32_t* const row = view.At(rect.x, rect.y + y);
-    for (unsigned x = 0; x < rect.width; ++x) differs |= row[x] ^ out.pixel;
-    if (photos) {
-      for (unsigned x = 1; x < rect.width; ++x) equal += row[x] == row[x - 1] ? 1 : 0;
-    } else if (differs != 0) {
-      return out;
-    }
-  }
-  if (differs == 0) {
+  unsigned y = 0;
+  while (y < rect.height && AllAre(view.At(rect.x, rect.y + y), rect.width, out.pixel)) ++y;
+  if (y == rect.height) {
     out.content = Content::kSolid;
     return out;
   }
-  if (photos && rect.width >= 8 && rect.height >= 8 &&
-      equal * 100 < kPhotoEqualPercent * (rect.width - 1) * rect.height &&
-      ManyColours(view, rect)) {
+  if (!photos || rect.width < 8 || rect.height < 8) return out;
+  // Some rows stand for all.
+  unsigned equal = 0, pairs = 0;
+  for (y = 0; y < rect.height; y += kSampleRows) {
+    equal += EqualNeighbours(view.At(rect.x, rect.y + y), rect.width);
+    pairs += rect.width - 1;
+  }
+  if (equal * 100 < kPhotoEqualPercent * pairs && ManyColours(view, rect)) {
     out.content = Content::kPhoto;
   }
   return out;

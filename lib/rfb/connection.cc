@@ -194,7 +194,7 @@ absl::Status Connection::WireTook() {
 
 absl::Status Connection::Pump() {
   if (session_ == nullptr) return absl::OkStatus();
-  session_->Pump(wire_.size());
+  if (!surroundings_.hold) session_->Pump(wire_.size());
   return SendOut();
 }
 

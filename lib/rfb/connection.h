@@ -33,6 +33,8 @@ struct Surroundings {
   const Desktop* desktop = nullptr;
   Guest* guest = nullptr;
   const WebFiles* web = nullptr;
+  // The picture is out of date, and a new one is on its way: no updates.
+  bool hold = false;
 };
 
 class Connection {

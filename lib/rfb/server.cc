@@ -39,6 +39,10 @@ constexpr uint64_t kMostPenaltyNs = 300 * kSecondNs;
 constexpr size_t kMaxAddresses = 4096;
 // Bytes from one viewer before another one's turn.
 constexpr size_t kReadOnce = 64 * 1024;
+// A picture that nobody asked about for this long is looked at anew before it is
+// shown to somebody, and this long is waited for it.
+constexpr uint64_t kStaleNs = kSecondNs / 20;
+constexpr uint64_t kHoldNs = kSecondNs / 5;
 constexpr int kUnsentLow = 128 * 1024;
 constexpr unsigned kFirstWidth = 640, kFirstHeight = 400;
 
@@ -97,6 +101,11 @@ class Server::Impl {
                        }));
       accepting_.push_back(std::move(watch));
     }
+    hold_timer_ = loop_.NewTimer([this] {
+      if (!surroundings_.hold) return;
+      surroundings_.hold = false;
+      PumpAll();
+    });
     rest_ = loop_.NewTimer([this] {
       for (const auto& watch : accepting_) watch->SetEvents(EPOLLIN);
     });
@@ -177,6 +186,11 @@ class Server::Impl {
     asked_ = false;
     Take(damage);
     PumpAll();
+  }
+
+  void Refreshed() {
+    fresh_at_ = host::MonotonicNs();
+    surroundings_.hold = false;
   }
 
   void SetCursor(const Cursor& cursor) {
@@ -268,6 +282,7 @@ class Server::Impl {
   }
 
   void Take(std::span<const ui::Rect> damage) {
+    Refreshed();
     if (picture_.pixels == nullptr) return;
     const Change change = desktop_.shadow->Update(picture_, damage);
     if (change.tiles.empty()) return;
@@ -306,8 +321,21 @@ class Server::Impl {
       return;
     }
     if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0 && !c->connection->stalled()) Read(c);
+    RefreshFor(*c);
     if (c->end.ok()) c->end = c->connection->Pump();
     Send(c);
+  }
+
+  // Nobody has asked the guest for a while: what the shadow holds is old.
+  void RefreshFor(const Client& c) {
+    Session* const s = c.connection->session();
+    if (asked_ || picture_.pixels == nullptr || s == nullptr || !s->wants_picture()) return;
+    const uint64_t now = host::MonotonicNs();
+    if (now - fresh_at_ < kStaleNs) return;
+    asked_ = true;
+    surroundings_.hold = true;
+    hold_timer_->Arm(now + kHoldNs);
+    guest_.Ask(true);
   }
 
   void Read(Client* c) {
@@ -469,7 +497,9 @@ class Server::Impl {
   std::map<std::string, Failures> failures_;
   std::vector<std::unique_ptr<host::FdWatch>> accepting_;
   std::unique_ptr<host::LoopTimer> rest_;
-  bool asked_ = false;  // the guest for changes
+  std::unique_ptr<host::LoopTimer> hold_timer_;
+  uint64_t fresh_at_ = 0;  // when the guest last said what changed
+  bool asked_ = false;     // the guest for changes
 };
 
 Server::Server(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}

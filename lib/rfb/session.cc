@@ -13,12 +13,13 @@
 namespace atl::rfb {
 namespace {
 
-// The levels of quality that viewers know, as JPEG has them.
+// The levels of quality that viewers know, as JPEG has them. Colours are halved
+// for longer than other servers do it: what is lossy is exact once it is still.
 struct Quality {
   int quality, subsampling;
 };
 constexpr std::array<Quality, 10> kQualities = {
-    {{15, 4}, {29, 4}, {41, 4}, {42, 2}, {62, 2}, {77, 2}, {79, 1}, {86, 1}, {92, 1}, {100, 1}}};
+    {{15, 4}, {29, 4}, {41, 4}, {42, 2}, {62, 2}, {77, 2}, {79, 2}, {86, 2}, {92, 2}, {100, 1}}};
 // Of kPseudoSubsamplingLow and what follows it.
 constexpr std::array<int, 6> kSubsamplings = {1, 4, 2, 0, 4, 4};
 
@@ -166,7 +167,7 @@ absl::Status Session::On(const SetPixelFormat& m) {
 absl::Status Session::On(const SetEncodings& m) {
   const Features old = features_;
   features_ = FeaturesOf(m.encodings);
-  if (features_.extended_desktop_size && !old.extended_desktop_size) send_size_.emplace();
+  if (features_.extended_desktop_size && !old.extended_desktop_size) send_size_ = SizeNews{};
   if (!old.cursor && !old.cursor_alpha) send_cursor_ = true;
   if (!old.qemu_leds && !old.vmware_leds) send_leds_ = true;
   if (!old.pointer_motion) send_pointer_mode_ = true;
@@ -204,7 +205,7 @@ absl::Status Session::On(const UpdateRequest& m) {
     dirty_.AddRect(rect);
     // A viewer that wants everything may have lost what it was told.
     if (rect == Whole(*this) && features_.extended_desktop_size && !send_size_) {
-      send_size_.emplace();
+      send_size_ = SizeNews{};
     }
   }
   if (rect.width == 0) return absl::OkStatus();

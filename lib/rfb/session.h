@@ -52,6 +52,12 @@ struct SessionOptions {
   bool websocket = false;  // VeNCrypt's TLS cannot be
 };
 
+// What an ExtendedDesktopSize rectangle says beside the size.
+struct SizeNews {
+  unsigned reason = 0, status = 0;
+  bool changed = false;  // the size is another than before
+};
+
 class Session {
  public:
   // Changes of a picture are this long apart before what was lossy is sent again.
@@ -110,6 +116,8 @@ class Session {
   void Pump(size_t queued);
   // Would send what changes.
   bool hungry() const { return normal() && (request_ || continuous_); }
+  // Would send what it has not been sent yet.
+  bool wants_picture() const { return hungry() && !dirty_.empty(); }
   // When Pump() is to be called though nothing happened: monotonic, or none.
   std::optional<uint64_t> wake_at() const { return wake_at_; }
   bool too_many_replies() const { return replies_ > kMaxReplies; }
@@ -197,9 +205,6 @@ class Session {
   bool announced_fence_ = false, announced_continuous_ = false;
   bool send_cursor_ = false, send_leds_ = false, send_pointer_mode_ = false, send_name_ = false;
   bool send_extended_key_ = false;
-  struct SizeNews {
-    unsigned reason = 0, status = 0;
-  };
   std::optional<SizeNews> send_size_;
   bool asked_for_size_ = false;
   size_t replies_ = 0;

@@ -6,6 +6,7 @@
 // it is. Two ways to compress: little goes through a zlib stream that remembers
 // what went before; much starts stream 3 anew each time, so that it can be
 // compressed in one piece by libdeflate, in a third of the time.
+#include <emmintrin.h>
 #include <libdeflate.h>
 #include <png.h>
 
@@ -58,11 +59,6 @@ constexpr std::array<uint8_t, 256> kReversed = [] {
   }
   return out;
 }();
-
-// Bytes of 0 and 1, a multiple of 8 from `from` on, to bits from the highest.
-uint8_t PackBits(const uint8_t* from) {
-  return kReversed[(LoadLe<uint64_t>(from) * 0x0102040810204080u) >> 56];
-}
 
 class Tight final : public Encoder {
  public:
@@ -161,14 +157,60 @@ class Tight final : public Encoder {
     return true;
   }
 
+  // What has two colours, as most text has: straight to bits, in bytes_.
+  // False where there are more, or one.
+  bool TwoColours(const ui::Rect& rect) {
+    const uint32_t first = *view_.At(rect.x, rect.y);
+    uint32_t second = first;
+    bytes_.resize(size_t{(rect.width + 7) / 8} * rect.height);
+    uint8_t* to = bytes_.data();
+    for (unsigned y = 0; y < rect.height; ++y) {
+      const uint32_t* const row = view_.At(rect.x, rect.y + y);
+      unsigned x = 0;
+      for (; x + 8 <= rect.width; x += 8) {
+        unsigned is_first = Mask(row + x, first);
+        if (is_first != 0xFF) {
+          if (second == first) second = row[x + std::countr_one(is_first)];
+          if ((is_first | Mask(row + x, second)) != 0xFF) return false;
+        }
+        *to++ = kReversed[is_first ^ 0xFF];
+      }
+      unsigned bits = 0, count = 0;
+      for (; x < rect.width; ++x, ++count) {
+        if (row[x] != first && second == first) second = row[x];
+        if (row[x] != first && row[x] != second) return false;
+        bits = bits << 1 | (row[x] != first ? 1 : 0);
+      }
+      if (count > 0) *to++ = static_cast<uint8_t>(bits << (8 - count));
+    }
+    if (second == first) return false;
+    palette_.Clear();
+    palette_.Add(first);
+    palette_.Add(second);
+    return true;
+  }
+
+  // A bit for each of eight pixels, the lowest for the first.
+  static unsigned Mask(const uint32_t* pixels, uint32_t value) {
+    const __m128i four = _mm_set1_epi32(static_cast<int>(value));
+    const __m128i a = _mm_loadu_si128(reinterpret_cast<const __m128i*>(pixels));
+    const __m128i b = _mm_loadu_si128(reinterpret_cast<const __m128i*>(pixels + 4));
+    const __m128i both = _mm_packs_epi32(_mm_cmpeq_epi32(a, four), _mm_cmpeq_epi32(b, four));
+    return static_cast<unsigned>(_mm_movemask_epi8(_mm_packs_epi16(both, both))) & 0xFF;
+  }
+
   void Drawn(const ui::Rect& rect) {
+    if (!png_ && TwoColours(rect)) {
+      Palettized(rect, kStreamBits);
+      return;
+    }
     if (Index(rect)) {
       if (palette_.size() == 1) {
         Fill(rect, palette_[0]);
       } else if (png_) {
         Png(rect, true);
       } else {
-        Indices(rect);
+        Palettized(rect, kStreamIndices);
       }
       return;
     }
@@ -194,30 +236,14 @@ class Tight final : public Encoder {
     FullColour(rect);
   }
 
-  void Indices(const ui::Rect& rect) {
-    const bool two = palette_.size() == 2;
-    if (two) {
-      // In place: the bits of a row never overtake its bytes.
-      const size_t row_bytes = (rect.width + 7) / 8;
-      uint8_t* to = bytes_.data();
-      for (unsigned y = 0; y < rect.height; ++y) {
-        const uint8_t* const row = bytes_.data() + size_t{y} * rect.width;
-        unsigned x = 0;
-        for (; x + 8 <= rect.width; x += 8) *to++ = PackBits(row + x);
-        if (x < rect.width) {
-          uint8_t rest[8] = {};
-          std::memcpy(rest, row + x, rect.width - x);
-          *to++ = PackBits(rest);
-        }
-      }
-      bytes_.resize(row_bytes * rect.height);
-    }
+  // bytes_ are the indices, or the bits.
+  void Palettized(const ui::Rect& rect, unsigned stream) {
     Header(rect);
-    Begin(two ? kStreamBits : kStreamIndices, bytes_.size(), kExplicitFilter);
+    Begin(stream, bytes_.size(), kExplicitFilter);
     out_->U8(kFilterPalette);
     out_->U8(static_cast<uint8_t>(palette_.size() - 1));
     for (const uint32_t p : palette_.pixels()) Pixel(p);
-    Compressed(two ? kStreamBits : kStreamIndices, false);
+    Compressed(stream, false);
   }
 
   void FullColour(const ui::Rect& rect) {

@@ -61,7 +61,7 @@ void Session::SizeChanged(const Session* viewer) {
   if (follows_size()) {
     width_ = desktop_.width;
     height_ = desktop_.height;
-    send_size_ = SizeNews{viewer == nullptr ? 0u : asked_for_size_ ? 1u : kByOther, 0};
+    send_size_ = SizeNews{viewer == nullptr ? 0u : asked_for_size_ ? 1u : kByOther, 0, true};
     // What is asked for is of the old size.
     if (request_) request_ = ui::Rect{0, 0, width_, height_};
     if (continuous_) continuous_ = ui::Rect{0, 0, width_, height_};
@@ -140,11 +140,11 @@ void Session::WriteUpdate(const ui::Rect& region, const TileSet* refresh) {
   out_.U8(0);
   out_.U16(0);
   unsigned count = 0;
-  if (send_size_ && follows_size()) {
-    // Alone: what follows is of the new size.
-    count = WriteSize();
-  } else {
-    count = WritePseudo();
+  // Another size comes alone: what follows is of that size.
+  const bool alone = send_size_ && send_size_->changed;
+  if (send_size_ && follows_size()) count = WriteSize();
+  if (!alone) {
+    count += WritePseudo();
     if (copies_ && !Contains(region, copies_->box)) DropCopies();
     if (copies_) {
       // In an order in which nothing is overwritten before it is copied.

@@ -10,7 +10,8 @@ class PatternServer:
         self.process = subprocess.Popen([program, str(width), str(height), *options],
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                         stderr=subprocess.PIPE, text=True)
-        self.port = int(self.process.stdout.readline().split()[1])
+        _, port, web_port = self.process.stdout.readline().split()
+        self.port, self.web_port = int(port), int(web_port)
         self.said = []
         self.log = []
         # A pipe that nobody reads would stop the server.

@@ -3,9 +3,10 @@
 //
 //   pattern_server WIDTH HEIGHT [vnc PASSWORD] [ws] [cert FILE KEY] [anontls]
 //
-// Listens on a port of the loopback and prints it: "port N". Then takes commands,
-// a line each, and answers "ok": draw KIND SEED, resize WIDTH HEIGHT, scroll N,
-// save FILE.ppm, quit. What viewers type is printed: "key", "move", "point",
+// Listens on two ports of the loopback, one of them for browsers only, and prints
+// them: "ports N N". Then takes commands, a line each, and answers "ok": draw KIND
+// SEED, web FOLDER, resize WIDTH HEIGHT, scroll N,
+// dot N, save FILE.ppm, quit. What viewers type is printed: "key", "move", "point",
 // "clipboard".
 #include <arpa/inet.h>
 #include <sys/epoll.h>
@@ -67,7 +68,15 @@ FrameKind KindOf(const std::string& name) {
                            : FrameKind::kDesk;
 }
 
-absl::Status Command(const std::string& line, ui::Surface* surface, Server* server, bool* quit) {
+unsigned PortOf(const UniqueFd& fd) {
+  sockaddr_in address{};
+  socklen_t size = sizeof address;
+  getsockname(fd.get(), reinterpret_cast<sockaddr*>(&address), &size);
+  return ntohs(address.sin_port);
+}
+
+absl::Status Command(const std::string& line, ui::Surface* surface, Server* server, WebFiles* files,
+                     bool* quit) {
   std::istringstream words(line);
   std::string verb;
   words >> verb;
@@ -91,10 +100,21 @@ absl::Status Command(const std::string& line, ui::Surface* surface, Server* serv
                  size_t{surface->width} * (surface->height - by) * 4);
     const ui::Rect all{0, 0, surface->width, surface->height};
     server->Changed(std::span(&all, 1));
+  } else if (verb == "dot") {
+    uint32_t n = 0;
+    words >> n;
+    surface->Row(n % surface->height)[n % surface->width] ^= 0xFFFFFF;
+    const ui::Rect at{n % surface->width, n % surface->height, 1, 1};
+    server->Changed(std::span(&at, 1));
   } else if (verb == "save") {
     std::string path;
     words >> path;
     RETURN_IF_ERROR(ui::WritePicture(*surface, ui::PictureFormatOf(path), path));
+  } else if (verb == "web") {
+    std::string folder;
+    words >> folder;
+    ASSIGN_OR_RETURN(std::shared_ptr<const WebFiles> read, LoadWebFiles(folder));
+    *files = *read;
   } else if (verb == "quit") {
     *quit = true;
   } else {
@@ -125,26 +145,25 @@ absl::Status Run(int argc, char** argv) {
     } else if (word == "anontls") {
       ASSIGN_OR_RETURN(options.access.tls, LoadTls({}));
       options.access.tls_required = true;
-    } else if (word == "web") {
-      ASSIGN_OR_RETURN(options.web, LoadWebFiles(argv[++i]));
     }
   }
   options.log = [](absl::string_view line) {
     std::fprintf(stderr, "%s\n", std::string(line).c_str());
   };
   ASSIGN_OR_RETURN(UniqueFd fd, host::ListenLoopback("localhost", 0));
-  sockaddr_in address{};
-  socklen_t size = sizeof address;
-  getsockname(fd.get(), reinterpret_cast<sockaddr*>(&address), &size);
-  const unsigned port = ntohs(address.sin_port);
+  ASSIGN_OR_RETURN(UniqueFd web_fd, host::ListenLoopback("localhost", 0));
+  const unsigned port = PortOf(fd), web_port = PortOf(web_fd);
+  auto files = std::make_shared<WebFiles>();
+  options.web = files;
   ASSIGN_OR_RETURN(std::unique_ptr<host::EventLoop> loop, host::EventLoop::Create());
   Printer guest;
   std::vector<Listener> listeners;
   listeners.push_back({.fd = std::move(fd), .name = "test", .websocket = web});
+  listeners.push_back({.fd = std::move(web_fd), .name = "web", .http_only = true});
   ASSIGN_OR_RETURN(std::unique_ptr<Server> server,
                    Server::Create(loop.get(), &guest, std::move(options), std::move(listeners)));
   server->SetPicture(PictureOf(surface));
-  std::printf("port %u\n", port);
+  std::printf("ports %u %u\n", port, web_port);
   std::fflush(stdout);
   std::string input;
   ASSIGN_OR_RETURN(
@@ -158,7 +177,8 @@ absl::Status Run(int argc, char** argv) {
         input.append(buffer, static_cast<size_t>(n));
         for (size_t end; (end = input.find('\n')) != std::string::npos;) {
           bool quit = false;
-          const absl::Status status = Command(input.substr(0, end), &surface, server.get(), &quit);
+          const absl::Status status =
+              Command(input.substr(0, end), &surface, server.get(), files.get(), &quit);
           input.erase(0, end + 1);
           std::printf("%s\n", status.ok() ? "ok" : status.ToString().c_str());
           std::fflush(stdout);
