@@ -358,23 +358,29 @@ void Rtc::VisitState(StateVisitor& v) {
   v.Bounded("index", index_, kCmosSize - 1);
   const auto wall = static_cast<uint64_t>(clock_.WallSeconds());
   uint64_t ahead = kFarthest;  // of the wall clock, from the farthest back
-  uint64_t phase = base_ns_;
+  // What is refused must leave a clock that goes: nothing is taken before the end.
+  bool frozen = frozen_;
+  uint64_t phase = frozen_ ? base_ns_ : 0;
   if (!v.loading()) {
     CatchUp();
     if (!frozen_) {
       const Instant now = Now();
-      ahead += static_cast<uint64_t>(now.seconds) - wall;
+      // A clock at either end of the range passes it by a second now and then.
+      const int64_t by = now.seconds - static_cast<int64_t>(wall);
+      constexpr auto kMost = static_cast<int64_t>(kFarthest);
+      ahead += static_cast<uint64_t>(std::clamp(by, -kMost, kMost));
       phase = now.ns;
       Encode(0);  // what the time's registers hold is no state while it runs
     }
   }
   v.Array("cmos", cmos_);
-  v.Field("frozen", frozen_);
+  v.Field("frozen", frozen);
   v.Bounded("ahead", ahead, 2 * kFarthest);
   v.Bounded("phase", phase, kSecond - 1);
   if (v.loading()) {
     if (!v.status().ok()) return;
     const uint64_t now = clock_.NowNs();
+    frozen_ = frozen;
     base_seconds_ = static_cast<int64_t>(wall + ahead - kFarthest);
     base_ns_ = frozen_ ? phase : now - std::min(now, phase);
     seen_ns_ = now;

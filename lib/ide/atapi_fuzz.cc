@@ -5,14 +5,18 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
 #include <cstdlib>
 #include <memory>
+#include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "lib/base/bytes_reader.h"
 #include "lib/block/testing/memory_disk.h"
 #include "lib/dev/state.h"
 #include "lib/dev/testing/fakes.h"
+#include "lib/dev/testing/hostile_state.h"
 #include "lib/ide/cd_drive.h"
 #include "lib/ide/channel.h"
 #include "lib/ide/piix_ide.h"
@@ -110,13 +114,20 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
         break;
       case 7: {
         std::vector<uint8_t> state = atl::dev::SaveState(*w.ide);
-        if (op & 8) {
+        if (op & 16) {
+          atl::dev::LoadHostileState(*w.ide, in);
+        } else if (op & 8) {
           const size_t at = in.Read<uint16_t>().value_or(0) % state.size();
           state[at] ^= in.Read<uint8_t>().value_or(1);
           if (!atl::dev::LoadState(*w.ide, state).ok()) w.ide->Reset();
-        } else if (!atl::dev::LoadState(*w.ide, state).ok() ||
-                   atl::dev::SaveState(*w.ide) != state) {
-          abort();
+        } else {
+          const std::string before = atl::dev::ShowState(*w.ide);
+          const absl::Status loaded = atl::dev::LoadState(*w.ide, state);
+          if (!loaded.ok() || atl::dev::SaveState(*w.ide) != state) {
+            fprintf(stderr, "%s\n%s\nloaded again:\n%s", std::string(loaded.message()).c_str(),
+                    before.c_str(), atl::dev::ShowState(*w.ide).c_str());
+            abort();
+          }
         }
         break;
       }

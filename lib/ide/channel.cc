@@ -169,7 +169,9 @@ void Channel::WriteControl(uint8_t value) {
       buffer_.reset();
       interrupt_ = false;
       bus_master_.Finish(false, false);
-      for (Drive& d : drives_) d.status = kBusy;
+      for (Drive& d : drives_) {
+        if (d.kind() != DriveKind::kNone) d.status = kBusy;
+      }
     } else {
       SoftwareReset();
     }
@@ -459,7 +461,11 @@ void Channel::VisitState(dev::StateVisitor& v) {
   buffer_ = bytes.empty() ? nullptr : std::make_shared<std::vector<uint8_t>>(std::move(bytes));
   if (phase_ == Phase::kIdle) buffer_.reset();
   for (Drive& d : drives_) {
-    if ((d.status & kBusy) != 0 && (control_ & kSoftReset) == 0) d.status = kReady | kSeekDone;
+    if (d.kind() == DriveKind::kNone) {
+      d.status = 0;
+    } else if ((d.status & kBusy) != 0 && (control_ & kSoftReset) == 0) {
+      d.status = kReady | kSeekDone;
+    }
   }
   UpdateIrq();
 }

@@ -7,9 +7,11 @@
 #include <cstdint>
 #include <memory>
 
+#include "lib/base/bytes_reader.h"
 #include "lib/block/testing/memory_disk.h"
 #include "lib/dev/state.h"
 #include "lib/dev/testing/fakes.h"
+#include "lib/dev/testing/hostile_state.h"
 #include "lib/ide/channel.h"
 #include "lib/ide/piix_ide.h"
 #include "lib/mem/guest_memory.h"
@@ -69,6 +71,13 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size > 2 && data[0] == 0xFF) {
     const size_t state = std::min<size_t>(size - 2, data[1] * 16u);
     (void)atl::dev::LoadState(*world->ide, {data + 2, state});
+    Steps(*world, data + 2 + state, size - 2 - state);
+    return 0;
+  }
+  if (size > 2 && data[0] == 0xFE) {
+    const size_t state = std::min<size_t>(size - 2, data[1]);
+    atl::BytesReader in({data + 2, state});
+    atl::dev::LoadHostileState(*world->ide, in);
     Steps(*world, data + 2 + state, size - 2 - state);
     return 0;
   }

@@ -2,6 +2,7 @@
 // Random configuration accesses to a bus with the chipset and a function with
 // BARs of each kind and MSI-X. The fake mapper counts a region that is mapped
 // twice, or unmapped without being mapped, as an error. Steps of eight bytes.
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -9,8 +10,10 @@
 #include <memory>
 
 #include "absl/strings/string_view.h"
+#include "lib/base/bytes_reader.h"
 #include "lib/dev/state.h"
 #include "lib/dev/testing/fakes.h"
+#include "lib/dev/testing/hostile_state.h"
 #include "lib/mem/address.h"
 #include "lib/pci/bus.h"
 #include "lib/pci/device.h"
@@ -106,7 +109,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
         }
         break;
       case 7:
-        (void)atl::dev::LoadState(world.function, {step + 2, size - at - 2});
+        if ((value & 1) != 0) {
+          atl::BytesReader in({step + 2, std::min<size_t>(size - at - 2, 64)});
+          atl::dev::LoadHostileState(world.function, in);
+        } else {
+          (void)atl::dev::LoadState(world.function, {step + 2, size - at - 2});
+        }
         break;
     }
   }

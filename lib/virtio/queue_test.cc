@@ -255,6 +255,33 @@ TEST_F(Queue, HostileBuffersOverTheRings) {
   EXPECT_FALSE(PopError().ok());  // the driver ring's index is garbage now
 }
 
+// Another CPU of the guest rewrites the tables behind the device's first look:
+// what was judged is what is used.
+TEST_F(Queue, HostileTablesThatChangeAfterTheyWereRead) {
+  for (const bool indirect : {false, true}) {
+    Open(true, true);
+    driver_ = DriverQueue(memory_.get(), kQueueBase, kSize);
+    ASSERT_TRUE(memory_->Fill(Gpa(kData), 0x11, 64));
+    const std::vector<Segment> segments{{kData, 16}, {kData + 16, 16, true}};
+    if (indirect) {
+      driver_.AddIndirect(segments, kData + 0x1000);
+    } else {
+      driver_.Add(segments);
+    }
+    const Chain c = PopChain();
+    memory_->Fill(Gpa(kQueueBase), 0xFF, 16 * kSize);  // every descriptor
+    memory_->Fill(Gpa(kData + 0x1000), 0xFF, 0x100);
+    EXPECT_EQ(c.readable_bytes, 16u);
+    EXPECT_EQ(c.writable_bytes, 16u);
+    std::vector<uint8_t> bytes(16);
+    EXPECT_TRUE(c.Read(*memory_, 0, bytes));
+    EXPECT_EQ(bytes, std::vector<uint8_t>(16, 0x11));
+    EXPECT_TRUE(c.Write(*memory_, 0, std::vector<uint8_t>(16, 0x22)));
+    EXPECT_EQ(memory_->Load<uint8_t>(Gpa(kData + 16)), 0x22);
+    ASSERT_OK(queue_->Push(c.head, 16));
+  }
+}
+
 // What the driver writes into the device's ring is never believed.
 TEST_F(Queue, HostileUsedIndexIsIgnored) {
   driver_.Add(std::vector<Segment>{{kData, 16}});

@@ -2,12 +2,15 @@
 // Random accesses to a virtio function: configuration space, every region, any
 // offset and size, and saved state of random bytes. The input is a sequence of
 // twelve-byte steps.
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 
+#include "lib/base/bytes_reader.h"
 #include "lib/block/testing/memory_disk.h"
 #include "lib/dev/state.h"
+#include "lib/dev/testing/hostile_state.h"
 #include "lib/mem/guest_memory.h"
 #include "lib/pci/device.h"
 #include "lib/pci/testing/fakes.h"
@@ -44,7 +47,16 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     f.Reset();
     return 0;
   }
-  for (size_t at = 0; at + 12 <= size; at += 12) {
+  size_t at = 0;
+  if (size > 2 && data[0] == 0xFE) {
+    at = 2 + std::min<size_t>(size - 2, data[1]);
+    atl::BytesReader in({data + 2, at - 2});
+    atl::dev::LoadHostileState(f, in);
+    for (uint16_t queue = 0; queue < 2; ++queue) {
+      f.Write(4, atl::virtio::kNotifyOffset, 2, queue);
+    }
+  }
+  for (; at + 12 <= size; at += 12) {
     const uint8_t* step = data + at;
     const unsigned bytes = 1u << (step[0] >> 4 & 3);
     const bool write = (step[0] & 0x40) != 0;

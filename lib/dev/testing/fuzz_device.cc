@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "lib/base/bytes_reader.h"
 #include "lib/dev/state.h"
+#include "lib/dev/testing/hostile_state.h"
 
 namespace atl::dev {
 namespace {
@@ -89,6 +90,8 @@ void FuzzDevice(std::span<const uint8_t> bytes, DeviceLock& lock, ManualClock& c
             bad[at] ^= in.Read<uint8_t>().value_or(1);
             if (!LoadState(device, bad).ok()) device.Reset();
           });
+        } else if (op == 0xEF) {
+          lock.Run([&] { LoadHostileState(device, in); });
         }
         break;
     }
