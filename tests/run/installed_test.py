@@ -23,7 +23,8 @@ PROMPT = "guest# "
 
 class Installed(unittest.TestCase):
     def setUp(self):
-        self.dir = tempfile.TemporaryDirectory(dir="/var/tmp")  # gigabytes
+        # Gigabytes.
+        self.dir = tempfile.TemporaryDirectory(dir=os.environ.get("TEST_TMPDIR", "/var/tmp"))
         os.chdir(self.dir.name)
 
     def tearDown(self):

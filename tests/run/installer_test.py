@@ -92,6 +92,7 @@ class Installer(unittest.TestCase):
             both = counts[b"\xaa\xaa\xaa"], counts[b"\x00\x00\xaa"]
             return min(both) > sum(counts.values()) // 10
         pc.wait(dialogue, 400, "dialogue")
+        pc.picture("frame_buffer")  # the whole of it
         pc.quit()
 
     def test_gtk(self):

@@ -75,7 +75,14 @@ class Pc:
                 self.keys("shift", letter.lower())
             else:
                 self.keys(letter)
-            time.sleep(0.05)  # the BIOS keeps few
+            time.sleep(0.05)
+
+    def enter(self, line):
+        """Types it at a prompt that shows what is typed: the BIOS keeps 16 keys."""
+        for at in range(0, len(line), 8):
+            self.type(line[at:at + 8])
+            self.see(re.escape(line[:at + 8].rstrip()), 60)  # no blanks at a line's end
+        self.keys("ret")
 
     def screen(self):
         """Its words; empty where it shows a picture."""

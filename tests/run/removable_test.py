@@ -19,28 +19,13 @@ import sys
 import tempfile
 import unittest
 
-from console import SLOWNESS, Console
+import linux
+from console import PROMPT, SLOWNESS, Console
 
 RUN = os.path.abspath(sys.argv[1])
 GUESTS, MEDIA = (os.path.dirname(os.path.abspath(p)) for p in sys.argv[2:4])
 TRAY = os.path.abspath(sys.argv[4])
 BIOS = os.path.join(GUESTS, "seabios/bios-256k.bin")
-
-INIT = """#!/bin/sh
-mount -t devtmpfs dev /dev
-mount -t proc proc /proc
-mount -t sysfs sys /sys
-for m in %s; do insmod /lib/$m.ko $(cat /lib/$m.args 2>/dev/null); done
-export PS1='guest# '
-setsid cttyhack sh -i
-poweroff -f
-"""
-APPLETS = ["sh", "mount", "insmod", "md5sum", "dd", "dmesg", "poweroff", "echo", "cat", "sync",
-           "setsid", "cttyhack", "grep", "sleep", "blockdev"]
-PROMPT = "guest# "
-CD_MODULES = ["drivers/scsi/scsi_common", "drivers/scsi/scsi_mod", "drivers/ata/libata",
-              "drivers/ata/ata_piix", "drivers/cdrom/cdrom", "drivers/scsi/sr_mod",
-              "fs/isofs/isofs"]
 
 
 class Removable(unittest.TestCase):
@@ -69,31 +54,13 @@ class Removable(unittest.TestCase):
                              BIOS, "--timeout", str(280 * SLOWNESS), *args])
 
     def linux(self, kernel, modules, *args):
-        os.makedirs("root/lib", exist_ok=True)
-        for folder in ("bin", "dev", "proc", "sys", "mnt"):
-            os.makedirs("root/" + folder, exist_ok=True)
-        shutil.copy(os.path.join(GUESTS, "busybox"), "root/bin/busybox")
-        for a in APPLETS:
-            if not os.path.lexists("root/bin/" + a):
-                os.symlink("busybox", "root/bin/" + a)
-        shutil.copy(TRAY, "root/bin/tray")
-        for m in modules:
-            shutil.copy(m, "root/lib/")
-        with open("root/init", "w") as f:
-            f.write(INIT % " ".join(os.path.basename(m)[:-3] for m in modules))
-        os.chmod("root/init", 0o755)
-        subprocess.run("cd root && find . | cpio -o -H newc --quiet -R 0:0 | gzip -1 > ../initrd",
-                       shell=True, check=True)
-        c = Console(RUN, ["-accel", "soft", "-m", "256", "-nographic", "-kernel", kernel, "-initrd",
-                          "initrd", "-append", "console=ttyS0 quiet", *args])
-        c.expect(PROMPT)
-        return c
+        return linux.boot(RUN, kernel, os.path.join(GUESTS, "busybox"), modules, args, [TRAY])
 
     def cd_linux(self, *args, dma=7):
         os.makedirs("root/lib", exist_ok=True)
         with open("root/lib/libata.args", "w") as f:
             f.write("dma=%d" % dma)
-        modules = [os.path.join(GUESTS, "modules/kernel", m + ".ko") for m in CD_MODULES]
+        modules = [os.path.join(GUESTS, "modules/kernel", m + ".ko") for m in linux.CD_MODULES]
         c = self.linux(os.path.join(GUESTS, "vmlinuz"), modules, *args)
         self.wait_for(c, "/dev/sr0")
         return c

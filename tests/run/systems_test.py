@@ -1,12 +1,13 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""Systems that others wrote, as somebody sees them who starts them: Memtest86+,
+"""Systems that others wrote, as somebody sees them who starts them: GRUB, Memtest86+,
 ISOLINUX, Xen, Linux on a frame buffer.
 
 usage: systems_test.py RUN BIOS BUSYBOX MEDIA/vmlinuz TEST...
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -45,6 +46,25 @@ class Systems(unittest.TestCase):
         self.assertRegex(screen, r"Errors: *0")
         self.assertIn("atoll software CPU", screen)
         pc.picture("memtest")
+        pc.quit()
+
+    def test_grub_draws(self):
+        # On the VGA's text screen by the PC's keyboard, then in a VESA mode.
+        pc = self.start("-m", "64", "-cdrom", os.path.join(MEDIA, "grub-rescue-cdrom.iso"), "-boot",
+                        "d")
+        pc.see(r"GNU GRUB", 60)
+        pc.keys("c")
+        pc.see(r"grub>", 30)
+        for line, answer in (("ls", r"\(cd\)"), ("loadfont unicode", ""), ("insmod all_video", ""),
+                             ("set gfxmode=800x600", "")):
+            pc.enter(line)
+            pc.see(re.escape(line) + r"\s+" + answer + r"[^>]*grub>", 30)
+        pc.enter("terminal_output gfxterm")
+        pc.wait(lambda: pc.screen() == "" and pc.picture("grub")[:2] == (800, 600), 60,
+                "graphical terminal")
+        before = len(pc.picture("grub")[2].rstrip(b"\0"))
+        pc.type("ls\r")
+        pc.wait(lambda: len(pc.picture("grub")[2].rstrip(b"\0")) > before, 30, "more lines")
         pc.quit()
 
     def initrd(self, path):
