@@ -7,7 +7,11 @@
 
 namespace atl::vnc {
 
+extern const cli::Command kKey;
 extern const cli::Command kServe;
+extern const cli::Command kShot;
+extern const cli::Command kType;
+extern const cli::Command kWait;
 
 // The first operand of every command.
 inline constexpr absl::string_view kGuestOperand = "VM";

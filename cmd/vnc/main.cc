@@ -9,7 +9,7 @@
 namespace atl::vnc {
 namespace {
 
-constexpr const cli::Command* kCommands[] = {&kServe};
+constexpr const cli::Command* kCommands[] = {&kServe, &kShot, &kType, &kKey, &kWait};
 
 constexpr cli::Tool kTool = {
     .name = "vnc",

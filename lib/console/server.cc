@@ -152,8 +152,12 @@ class Server::Impl {
   }
 
   absl::Status ServeUntil(int fd) {
-    ASSIGN_OR_RETURN(const std::unique_ptr<host::FdWatch> watch,
-                     loop_->Watch(fd, EPOLLIN, [this](uint32_t) { loop_->Quit(); }));
+    std::unique_ptr<host::FdWatch> watch;
+    ASSIGN_OR_RETURN(watch, loop_->Watch(fd, EPOLLIN, [this, &watch](uint32_t) {
+      // Once: a second Quit() would count for the next Run().
+      watch->SetEvents(0);
+      loop_->Quit();
+    }));
     loop_->Run();
     return absl::OkStatus();
   }

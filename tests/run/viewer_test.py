@@ -80,7 +80,10 @@ class Screen(unittest.TestCase):
              "-drive", "if=virtio,format=raw,snapshot=on,file=" + ROOT,
              "--timeout", str(300 * SLOWNESS), *options],
             stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
-            env={**os.environ, "ATOLL_RUNTIME_DIR": self.dir.name})
+            env=self.environment())
+
+    def environment(self):
+        return {**os.environ, "ATOLL_RUNTIME_DIR": self.dir.name}
 
     def viewer(self, path="screen/console", **more):
         deadline = time.monotonic() + 30 * SLOWNESS
@@ -204,6 +207,70 @@ class Screen(unittest.TestCase):
         first.wait_for("still 42")
         os.kill(self.run.pid, signal.SIGTERM)
         self.assertEqual(self.ended(), 128 + signal.SIGTERM)
+
+    def vnc(self, *words):
+        return subprocess.run([VNC, *words], env=self.environment(), capture_output=True,
+                              text=True, timeout=120 * SLOWNESS)
+
+    def test_commands_of_vnc(self):
+        self.start("-sandbox", "on,dir=" + self.dir.name)
+        self.viewer().close()
+
+        def do(*words):
+            result = self.vnc(*words)
+            self.assertEqual((result.returncode, result.stderr), (0, ""), words)
+
+        do("wait", "screen", "--text", "^guest# *$")
+        do("type", "screen", "-n", "echo \"It is: \"$((6*7)) | tr A-Z a-z")
+        do("wait", "screen", "--text", "^it is: 4[0-9]$")
+        do("type", "screen", "sleep 1000\n")
+        do("key", "screen", "ctrl-c")
+        do("type", "screen", "-n", "echo $((128+2))")
+        do("wait", "screen", "--text", "^130$")
+        do("key", "screen", "shift-a", "b", "spc", "enter")
+        do("wait", "screen", "--text", "Ab: not found")
+        do("type", "screen", "-n", "printf '\\033[?25l'; clear; seq 1 30")
+        do("wait", "screen", "--stable", "1s")
+        # What shot shows is what run itself dumps.
+        do("shot", "screen", "shot.ppm")
+        do("shot", "screen", "shot.txt")
+        do("shot", "screen", "shot.png")
+        for kind in ("ppm", "png"):
+            self.qmp(execute="screendump", arguments={
+                "filename": self.dir.name + "/dump." + kind, "format": kind})
+        for a, b in (("shot.ppm", "dump.ppm"), ("shot.png", "dump.png")):
+            with open(a, "rb") as f, open(b, "rb") as g:
+                self.assertTrue(f.read() == g.read(), a)
+        with open("shot.txt") as f:
+            self.assertIn("\n29\n30\nguest#\n", f.read())
+        # What goes wrong is said.
+        for status, message, words in (
+                (1, "vnc: screen: the screen does not show that in time\n",
+                 ("wait", "screen", "--text", "nowhere", "--timeout", "300ms")),
+                (1, "vnc: other: no guest of that name runs; there is screen\n",
+                 ("shot", "other", "x.png")),
+                (2, "vnc: there is no key 'entr': did you mean 'enter'?\n",
+                 ("key", "screen", "entr")),
+                (2, None, ("wait", "screen", "--text", "(")),
+                (2, None, ("wait", "screen"))):
+            result = self.vnc(*words)
+            self.assertEqual(result.returncode, status, words)
+            if message:
+                self.assertEqual(result.stderr, message)
+        do("type", "screen", "-n", "poweroff")
+        self.assertEqual(self.ended(), 0)
+
+    def test_vnc_of_run(self):
+        self.start("-vnc", "unix:" + self.dir.name + "/rfb,view-only=on")
+        first = self.viewer()
+        with socket.socket(socket.AF_UNIX) as s:
+            s.connect("rfb")
+            self.assertEqual(s.recv(12), b"RFB 003.008\n")
+            first.wait_for("guest#")
+            first.type("poweroff\n")
+            self.assertEqual(self.ended(), 0)
+            while s.recv(4096):  # vnc ends with its guest
+                pass
 
     def test_vnc_that_cannot_start(self):
         with socket.socket() as taken:
