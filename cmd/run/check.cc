@@ -197,7 +197,8 @@ absl::StatusOr<int> ShowList(absl::string_view what) {
     table.AddRow({"base", "x86-64-v2 with AES, PCLMULQDQ and SHA (-accel soft)"});
   } else {
     for (const dev::DeviceType& t : dev::DeviceTypes()) {
-      if (t.attachment != dev::Attachment::kIsa) continue;
+      if (t.attachment != dev::Attachment::kIsa && t.attachment != dev::Attachment::kExtra)
+        continue;
       table.AddRow({std::string(t.name), std::string(t.summary), std::string(t.options)});
     }
   }

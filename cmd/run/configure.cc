@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
 #include "cmd/run/monitors.h"
 #include "cmd/run/options.h"
 #include "lib/base/status_macros.h"
@@ -64,6 +65,26 @@ absl::Status ReadPort(absl::string_view device, absl::string_view key,
   return absl::OkStatus();
 }
 
+// By our name, or by the one that other emulators have for it on PCI.
+std::optional<vm::ExtraDevice> FindExtraDevice(absl::string_view type) {
+  constexpr struct {
+    absl::string_view name;
+    vm::ExtraDevice device;
+  } kDevices[] = {
+      {"virtio-keyboard", vm::ExtraDevice::kVirtioKeyboard},
+      {"virtio-mouse", vm::ExtraDevice::kVirtioMouse},
+      {"virtio-tablet", vm::ExtraDevice::kVirtioTablet},
+      {"virtio-rng", vm::ExtraDevice::kVirtioRng},
+      {"virtio-balloon", vm::ExtraDevice::kVirtioBalloon},
+      {"pvpanic", vm::ExtraDevice::kPvpanic},
+  };
+  absl::ConsumeSuffix(&type, "-pci");
+  for (const auto& d : kDevices) {
+    if (d.name == type) return d.device;
+  }
+  return std::nullopt;
+}
+
 absl::Status AddDevice(absl::string_view text, vm::MachineConfig& machine) {
   const std::vector<cli::KeyItem> items = cli::SplitKeyList(text);
   const std::string type = items.empty() ? "" : items[0].key;
@@ -71,11 +92,24 @@ absl::Status AddDevice(absl::string_view text, vm::MachineConfig& machine) {
     machine.test_device = true;
     return absl::OkStatus();
   }
+  if (const std::optional<vm::ExtraDevice> device = FindExtraDevice(type)) {
+    if (items.size() > 1) {
+      return UsageError(absl::StrCat("option '-device': ", type, " has no properties"));
+    }
+    if (std::find(machine.devices.begin(), machine.devices.end(), *device) !=
+        machine.devices.end()) {
+      return UsageError(absl::StrCat("option '-device': there can be one ", type, " only"));
+    }
+    machine.devices.push_back(*device);
+    return absl::OkStatus();
+  }
   const bool debug_exit = type == "isa-debug-exit";
   if (!debug_exit && type != "isa-debugcon") {
     std::vector<absl::string_view> names;
     for (const dev::DeviceType& t : dev::DeviceTypes()) {
-      if (t.attachment == dev::Attachment::kIsa) names.push_back(t.name);
+      if (t.attachment == dev::Attachment::kIsa || t.attachment == dev::Attachment::kExtra) {
+        names.push_back(t.name);
+      }
     }
     return UsageError(absl::StrCat("option '-device': no such device type '", type, "'",
                                    cli::DidYouMean(type, names), "; there is ",

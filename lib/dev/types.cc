@@ -31,9 +31,15 @@ constexpr DeviceType kTypes[] = {
     {"piix3-ide", Attachment::kBoard, "two IDE channels with bus mastering, disks hda to hdd", ""},
     {"piix3-isa", Attachment::kBoard, "ISA bridge, routes PCI interrupts", ""},
     {"piix4-pm", Attachment::kBoard, "PCI function that places the ACPI and SMBus ports", ""},
+    {"pvpanic", Attachment::kExtra, "tells monitors that the guest's kernel has panicked", ""},
     {"reset-port", Attachment::kBoard, "reset by port 0xCF9", ""},
     {"std-vga", Attachment::kBoard, "VGA with the Bochs display interface, 16 MiB, by -vga", ""},
+    {"virtio-balloon", Attachment::kExtra, "virtio balloon: the guest gives memory back", ""},
     {"virtio-blk", Attachment::kPci, "virtio disk, modern and transitional", ""},
+    {"virtio-keyboard", Attachment::kExtra, "virtio keyboard", ""},
+    {"virtio-mouse", Attachment::kExtra, "virtio mouse with a wheel", ""},
+    {"virtio-rng", Attachment::kExtra, "virtio source of random numbers, the host's", ""},
+    {"virtio-tablet", Attachment::kExtra, "virtio pointer that is where the viewer puts it", ""},
 };
 
 absl::string_view Place(Attachment a) {
@@ -41,6 +47,7 @@ absl::string_view Place(Attachment a) {
     case Attachment::kBoard:
       return "board";
     case Attachment::kPci:
+    case Attachment::kExtra:
       return "pci";
     case Attachment::kIsa:
       return "isa";

@@ -16,6 +16,7 @@ enum class Attachment : uint8_t {
   kBoard,  // part of every machine
   kPci,    // in a slot; by -drive, -net or -device
   kIsa,    // at ports that an option names
+  kExtra,  // in a PCI slot; by -device alone
 };
 
 struct DeviceType {

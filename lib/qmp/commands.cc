@@ -224,6 +224,18 @@ Status InjectNmi(Context& c, const Arguments&, JsonWriter&) {
   return absl::OkStatus();
 }
 
+Status Balloon(Context& c, const Arguments& a, JsonWriter&) {
+  const int64_t bytes = a.Int("value");
+  if (bytes <= 0) return absl::InvalidArgumentError("Parameter 'value' expects a size");
+  return c.machine->SetBalloon(static_cast<uint64_t>(bytes));
+}
+
+Status QueryBalloon(Context& c, const Arguments&, JsonWriter& out) {
+  ASSIGN_OR_RETURN(const uint64_t bytes, c.machine->balloon());
+  out.BeginObject().Key("actual").Number(bytes).EndObject();
+  return absl::OkStatus();
+}
+
 Status Quit(Context& c, const Arguments&, JsonWriter&) {
   c.machine->Quit("host-qmp-quit");
   return absl::OkStatus();
@@ -361,6 +373,7 @@ Status ChangeMedium(Context& c, const Arguments& a, JsonWriter&) {
 
 // The table.
 
+constexpr Argument kBalloon[] = {{.name = "value", .type = Type::kInt}};
 constexpr Argument kDrive[] = {{.name = "device", .optional = true},
                                {.name = "id", .optional = true}};
 constexpr Argument kDriveForce[] = {{.name = "device", .optional = true},
@@ -384,6 +397,7 @@ constexpr Argument kSendKey[] = {{.name = "keys", .type = Type::kList},
 
 constexpr Command kCommands[] = {
     {"atoll-stats-fds", kStatsFds, StatsFds},
+    {"balloon", kBalloon, Balloon},
     {"blockdev-change-medium", kChange, ChangeMedium},
     {"blockdev-close-tray", kDrive, CloseTray},
     {"blockdev-open-tray", kDriveForce, OpenTray},
@@ -392,6 +406,7 @@ constexpr Command kCommands[] = {
     {"eject", kDriveForce, Eject},
     {"human-monitor-command", kHuman, HumanCommand},
     {"inject-nmi", {}, InjectNmi},
+    {"query-balloon", {}, QueryBalloon},
     {"query-block", {}, QueryBlock},
     {"query-blockstats", {}, QueryBlockstats},
     {"query-chardev", {}, QueryChardev},

@@ -12,7 +12,8 @@ namespace atl::qmp {
 namespace {
 
 constexpr absl::string_view kEvents[] = {
-    "BLOCK_IO_ERROR", "DEVICE_TRAY_MOVED", "GUEST_PANICKED", "POWERDOWN", "RESET",
+    "BLOCK_IO_ERROR", "DEVICE_TRAY_MOVED", "GUEST_CRASHLOADED",
+    "GUEST_PANICKED", "POWERDOWN",         "RESET",
     "RESUME",         "SHUTDOWN",          "STOP",
 };
 

@@ -198,6 +198,12 @@ std::optional<std::string> EventText(const vm::MachineEvent& event,
     if (!config.no_reboot) return std::nullopt;
     name = "GUEST_PANICKED";
     data.Key("action").String(config.no_shutdown ? "pause" : "poweroff");
+  } else if (event.name == "panic") {
+    name = "GUEST_PANICKED";
+    data.Key("action").String(config.no_shutdown ? "pause" : "poweroff");
+  } else if (event.name == "crash-loaded") {
+    name = "GUEST_CRASHLOADED";
+    data.Key("action").String("run");
   } else if (event.name == "tray") {
     name = "DEVICE_TRAY_MOVED";
     data.Key("device").String(event.device).Key("id").String(event.device);

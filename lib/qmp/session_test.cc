@@ -130,6 +130,10 @@ TEST_F(SessionTest, CommandsReachTheMachine) {
     EXPECT_EQ(Run(command), kDone);
   }
   EXPECT_EQ(machine_.asked, "reset power nmi host-qmp-quit ");
+  EXPECT_EQ(Run("balloon", "{\"value\": 1048576}"), kDone);
+  EXPECT_EQ(Run("query-balloon"), "{\"return\": {\"actual\": 1048576}}");
+  EXPECT_EQ(Run("balloon", "{\"value\": 0}"),
+            Error("GenericError", "Parameter 'value' expects a size"));
 }
 
 TEST_F(SessionTest, EveryCommandAnswers) {
@@ -242,6 +246,8 @@ TEST_F(SessionTest, EventsHaveTheirData) {
             "BLOCK_IO_ERROR {\"device\": \"ide0-hd0\", \"operation\": \"write\", \"action\": "
             "\"report\", \"reason\": \"full\"}");
   EXPECT_EQ(data({.name = "start"}), "none");
+  EXPECT_EQ(data({.name = "panic"}), "GUEST_PANICKED {\"action\": \"poweroff\"}");
+  EXPECT_EQ(data({.name = "crash-loaded"}), "GUEST_CRASHLOADED {\"action\": \"run\"}");
   EXPECT_EQ(data({.name = "crash"}), "none");
   machine_.configuration.no_reboot = true;
   EXPECT_EQ(data({.name = "crash"}), "GUEST_PANICKED {\"action\": \"poweroff\"}");

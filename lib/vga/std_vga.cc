@@ -3,6 +3,8 @@
 
 #include <utility>
 
+#include "lib/vga/edid.h"
+
 namespace atl::vga {
 namespace {
 
@@ -90,6 +92,8 @@ class StdVga final : public pci::PciDevice {
     return value;
   }
   uint8_t ReadRegisterByte(uint64_t offset) {
+    if (offset < kEdidBytes) return Edid()[offset];
+    if (offset < kPortsAt) return 0;  // further blocks of it
     if (offset >= kPortsAt && offset < kPortsAt + kPortsBytes) {
       return vga_.ReadPort(static_cast<uint16_t>(0x3C0 + offset - kPortsAt));
     }

@@ -3,6 +3,9 @@
 // lies, whom it interrupts.
 #include "lib/vm/board.h"
 
+#include <sys/mman.h>
+#include <sys/random.h>
+
 #include <array>
 #include <memory>
 #include <utility>
@@ -35,11 +38,15 @@
 #include "lib/pci/resources.h"
 #include "lib/ui/screen.h"
 #include "lib/vga/std_vga.h"
+#include "lib/virtio/balloon.h"
 #include "lib/virtio/blk.h"
+#include "lib/virtio/input.h"
 #include "lib/virtio/pci.h"
+#include "lib/virtio/rng.h"
 #include "lib/vm/console.h"
 #include "lib/vm/display.h"
 #include "lib/vm/drives.h"
+#include "lib/vm/input.h"
 #include "lib/vm/removable.h"
 #include "lib/vm/shadow.h"
 #include "lib/work/worker_pool.h"
@@ -66,31 +73,15 @@ constexpr unsigned kHostBridgeSlot = 0;
 constexpr unsigned kPiixSlot = 1;
 constexpr unsigned kVgaSlot = 2;
 constexpr unsigned kFirstFreeSlot = 4;
+constexpr unsigned kFirstExtraSlot = 24;  // of what -device adds
 
-// The keyboard and the mouse behind the keyboard controller, for any thread.
-class Ps2Input final : public ui::Input {
- public:
-  void Connect(dev::I8042& controller, DeviceLock& lock) {
-    controller_ = &controller;
-    lock_ = &lock;
-  }
-  void Key(uint8_t code, bool down) override {
-    lock_->Run([&] { controller_->Key(code, down); });
-  }
-  void Move(int dx, int dy, int wheel, uint8_t buttons) override {
-    lock_->Run([&] { controller_->MoveMouse(dx, dy, wheel, buttons); });
-  }
-  uint8_t leds() override {
-    return lock_->Run([&] { return controller_->leds(); });
-  }
-  bool keys_taken() override {
-    return lock_->Run([&] { return controller_->keys_taken(); });
-  }
-
- private:
-  dev::I8042* controller_ = nullptr;
-  DeviceLock* lock_ = nullptr;
-};
+// The page's memory goes back to the host; the guest finds zeros there.
+void Discard(GuestMemory& memory, Gpa page) {
+  const std::span<uint8_t> bytes = memory.Span(page, kPageSize);
+  if (bytes.empty()) return;
+  madvise(bytes.data(), bytes.size(), MADV_DONTNEED);
+  memory.MarkWritten(page, kPageSize);
+}
 
 // A CD drive, for who changes its medium.
 class CdPort final : public MediumPort {
@@ -233,6 +224,21 @@ class PcBoard final : public Board {
   void PressSleepButton() override {
     pm_lock_->Run([this] { pm_->PressSleepButton(); });
   }
+  absl::StatusOr<uint64_t> balloon() override {
+    if (balloon_ == nullptr) return MachineControl::NoBalloon();
+    const uint64_t without = balloon_lock_->Run(
+        [this] { return balloon_->actual() * virtio::BalloonDevice::kPageBytes; });
+    const uint64_t all = context_.memory->ram_bytes();
+    return all - std::min(all, without);
+  }
+  absl::Status SetBalloon(uint64_t bytes) override {
+    if (balloon_ == nullptr) return MachineControl::NoBalloon();
+    const uint64_t all = context_.memory->ram_bytes();
+    const uint64_t pages = (all - std::min(all, bytes)) / virtio::BalloonDevice::kPageBytes;
+    balloon_lock_->Run(
+        [&] { balloon_->SetTarget(static_cast<uint32_t>(std::min<uint64_t>(pages, UINT32_MAX))); });
+    return absl::OkStatus();
+  }
   std::vector<DriveState> drives() override { return drives_.States(); }
   Media& media() override { return removable_; }
   std::vector<std::string> BootDevices(char letter) override;
@@ -294,6 +300,7 @@ class PcBoard final : public Board {
   absl::Status BuildDisplay();
   absl::Status BuildDisks();
   absl::Status BuildFloppies();
+  void BuildExtras();
 
   const BoardContext context_;
   // Destroyed last to first: devices before what they are wired to.
@@ -320,7 +327,9 @@ class PcBoard final : public Board {
   std::unique_ptr<SharedTerminal> terminal_;
   dev::AcpiPm* pm_ = nullptr;
   dev::Rtc* rtc_ = nullptr;
-  Ps2Input input_;
+  MachineInput input_;
+  virtio::BalloonDevice* balloon_ = nullptr;
+  DeviceLock* balloon_lock_ = nullptr;
   DeviceLock* pm_lock_ = nullptr;
   std::vector<unsigned> virtio_slots_;
   bool started_ = false;
@@ -335,6 +344,7 @@ absl::Status PcBoard::Build() {
   RETURN_IF_ERROR(BuildPci());
   RETURN_IF_ERROR(BuildDisplay());
   RETURN_IF_ERROR(BuildDisks());
+  BuildExtras();
   return BuildFloppies();
 }
 
@@ -564,6 +574,64 @@ absl::Status PcBoard::BuildDisks() {
                                                   backgrounds_.back().get(), std::move(options))));
   }
   return absl::OkStatus();
+}
+
+void PcBoard::BuildExtras() {
+  unsigned slot = kFirstExtraSlot;
+  const auto virtio = [&](DeviceLock& lock, std::unique_ptr<virtio::VirtioDevice> device,
+                          bool legacy) {
+    virtio::PciTransportOptions options;
+    options.legacy = legacy;
+    AttachFunction(lock, virtio::NewVirtioPci(pci_->Wire(pci::DevFn(slot++, 0)), context_.memory,
+                                              std::move(device), std::move(options)));
+  };
+  const auto input = [&](virtio::InputKind kind) {
+    DeviceLock& lock = NewLock();
+    std::unique_ptr<virtio::InputDevice> device = virtio::NewInput(context_.memory, kind);
+    input_.Connect(kind, *device, lock);
+    virtio(lock, std::move(device), /*legacy=*/false);
+  };
+  for (const ExtraDevice extra : context_.config->devices) {
+    switch (extra) {
+      case ExtraDevice::kVirtioKeyboard:
+        input(virtio::InputKind::kKeyboard);
+        break;
+      case ExtraDevice::kVirtioMouse:
+        input(virtio::InputKind::kMouse);
+        break;
+      case ExtraDevice::kVirtioTablet:
+        input(virtio::InputKind::kTablet);
+        break;
+      case ExtraDevice::kVirtioRng: {
+        DeviceLock& lock = NewLock();
+        backgrounds_.push_back(workers_.NewBackground(&lock));
+        virtio(lock,
+               virtio::NewRng(context_.memory, backgrounds_.back().get(),
+                              [](std::span<uint8_t> to) {
+                                return getrandom(to.data(), to.size(), GRND_NONBLOCK) ==
+                                       static_cast<ssize_t>(to.size());
+                              }),
+               /*legacy=*/true);
+        break;
+      }
+      case ExtraDevice::kVirtioBalloon: {
+        DeviceLock& lock = NewLock();
+        backgrounds_.push_back(workers_.NewBackground(&lock));
+        std::unique_ptr<virtio::BalloonDevice> device =
+            virtio::NewBalloon(context_.memory, backgrounds_.back().get(),
+                               [memory = context_.memory](Gpa page) { Discard(*memory, page); });
+        balloon_ = device.get();
+        balloon_lock_ = &lock;
+        virtio(lock, std::move(device), /*legacy=*/true);
+        break;
+      }
+      case ExtraDevice::kPvpanic: {
+        DeviceLock& lock = NewLock();
+        AttachFunction(lock, pci::NewPvpanic(pci_->Wire(pci::DevFn(slot++, 0)), context_.on_panic));
+        break;
+      }
+    }
+  }
 }
 
 // The controller is always there, as on a real board; drives where asked for.

@@ -19,6 +19,7 @@
 #include "lib/dev/system_control.h"
 #include "lib/host/event_loop.h"
 #include "lib/mem/guest_memory.h"
+#include "lib/pci/pvpanic.h"
 #include "lib/ui/screen.h"
 #include "lib/vm/clock.h"
 #include "lib/vm/config.h"
@@ -39,6 +40,8 @@ struct BoardContext {
   std::function<void(std::function<void()>)> at_standstill;
   // Somebody at the terminal asked for the end (Ctrl-A x).
   std::function<void()> quit;
+  // The guest's kernel said that it has panicked. On any thread.
+  std::function<void(pci::PanicEvent)> on_panic;
   // A device's request to a disk failed. On any thread.
   std::function<void(absl::string_view device, bool write, absl::string_view error)> on_disk_error;
 };
@@ -80,6 +83,8 @@ class Board {
   virtual bool SetTextMode() = 0;
 
   // As MachineControl's of the same names.
+  virtual absl::StatusOr<uint64_t> balloon() = 0;
+  virtual absl::Status SetBalloon(uint64_t bytes) = 0;
   virtual void PressPowerButton() = 0;
   virtual void PressSleepButton() = 0;
   virtual std::vector<DriveState> drives() = 0;

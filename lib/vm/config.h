@@ -45,6 +45,16 @@ struct SerialConfig {
   bool monitor = false;  // a monitor shares the terminal, of kStdio
 };
 
+// Devices that are there once, by -device.
+enum class ExtraDevice : uint8_t {
+  kVirtioKeyboard,
+  kVirtioMouse,
+  kVirtioTablet,
+  kVirtioRng,
+  kVirtioBalloon,
+  kPvpanic,
+};
+
 struct DebugExitConfig {
   uint16_t iobase = 0x501;
   uint16_t iosize = 2;
@@ -97,6 +107,7 @@ struct MachineConfig {
   std::optional<DebugExitConfig> debug_exit;
   std::optional<DebugconConfig> debugcon;
   bool test_device = false;  // pc-testdev
+  std::vector<ExtraDevice> devices;
   bool no_reboot = false;    // a reset of the guest ends the machine
   bool no_shutdown = false;  // where the machine would end, it stands still instead
   bool start_paused = false;

@@ -90,6 +90,14 @@ class MachineControl {
   // some thousand ranges. None without paging.
   virtual absl::StatusOr<std::vector<MappedRange>> ReadMappings(unsigned index) = 0;
 
+  // How much of its memory the guest has, and is to have: it gives back what it
+  // can, by a balloon. FailedPrecondition where it has none.
+  virtual absl::StatusOr<uint64_t> balloon() { return NoBalloon(); }
+  virtual absl::Status SetBalloon(uint64_t /*bytes*/) { return NoBalloon(); }
+  static absl::Status NoBalloon() {
+    return absl::FailedPreconditionError("No balloon device has been activated");
+  }
+
   // The disks that cannot be taken out.
   virtual std::vector<DriveState> drives() = 0;
   // Those whose medium can; null where the machine has none.

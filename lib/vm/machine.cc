@@ -77,6 +77,11 @@ absl::StatusOr<std::unique_ptr<Machine>> Machine::Create(
   context.quit = [machine] {
     machine->RequestEnd({EndKind::kQuit, 0, "asked for at the console"});
   };
+  context.on_panic = [machine](pci::PanicEvent event) {
+    if (event == pci::PanicEvent::kCrashLoaded) return machine->Emit({.name = "crash-loaded"});
+    machine->Emit({.name = "panic", .detail = "the guest's kernel panicked", .guest = true});
+    machine->GuestGone(RunState::kPanicked, {EndKind::kCrash, 0, "the guest's kernel panicked"});
+  };
   context.on_disk_error = [machine](absl::string_view device, bool write, absl::string_view error) {
     const auto now =
         static_cast<uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count());

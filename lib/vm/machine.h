@@ -91,6 +91,8 @@ class Machine final : public dev::SystemControl, public MachineControl {
   absl::Status ReadPhysical(uint64_t address, std::span<uint8_t> to) override;
   absl::Status ReadVirtual(unsigned index, uint64_t address, std::span<uint8_t> to) override;
   absl::StatusOr<std::vector<MappedRange>> ReadMappings(unsigned index) override;
+  absl::StatusOr<uint64_t> balloon() override { return board_->balloon(); }
+  absl::Status SetBalloon(uint64_t bytes) override { return board_->SetBalloon(bytes); }
   std::vector<DriveState> drives() override { return board_->drives(); }
   Media* media() override { return &board_->media(); }
   MuxedConsole* muxed_console() { return board_->muxed_console(); }  // see board.h

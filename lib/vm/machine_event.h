@@ -10,7 +10,8 @@
 namespace atl::vm {
 
 // `name` is "start", "stop", "resume", "powerdown", "reset", "crash", "shutdown"
-// (the guest is gone, the process may stay), "end", "tray", "io-error".
+// (the guest is gone, the process may stay), "end", "tray", "io-error", and, by
+// pvpanic, "panic" and "crash-loaded" (a crash kernel of the guest takes over).
 struct MachineEvent {
   absl::string_view name;
   std::string detail = "";        // for people

@@ -256,13 +256,81 @@ class Screen(unittest.TestCase):
             result = self.vnc(*words)
             self.assertEqual(result.returncode, status, words)
             if message:
-                self.assertEqual(result.stderr, message)
+                self.assertEqual(result.stderr.splitlines(True)[0], message)
         do("type", "screen", "-n", "poweroff")
         self.assertEqual(self.ended(), 0)
+
+    def test_a_tablet_and_a_keyboard(self):
+        self.start("-device", "virtio-tablet-pci", "-device", "virtio-keyboard",
+                   "-device", "virtio-rng", "-device", "virtio-balloon")
+        v = self.viewer()
+        v.wait_for("guest#")
+        v.type("dd if=/dev/hwrng bs=4 count=1 2>/dev/null | wc -c\n")
+        v.wait(lambda lines: "4" in lines, "random bytes")
+        v.type("cat /sys/class/misc/hw_random/rng_current\n")
+        v.wait_for("virtio_rng")
+        # Memory that the guest can do without.
+        ram = 256 << 20
+        self.assertEqual(self.qmp(execute="query-balloon"), {"return": {"actual": ram}})
+        self.qmp(execute="balloon", arguments={"value": ram - (64 << 20)})
+        deadline = time.monotonic() + 30 * SLOWNESS
+        while self.qmp(execute="query-balloon")["return"]["actual"] != ram - (64 << 20):
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.1)
+        self.qmp(execute="balloon", arguments={"value": ram})
+        v.type("clear; cd /dev/input; grep -A 4 'atoll' /proc/bus/input/devices | grep ndlers\n")
+        v.wait(lambda lines: len([x for x in lines if "Handlers" in x]) == 2, "two devices")
+        handlers = [x for x in v.screen() if "Handlers" in x]
+        keyboard, = (x for x in handlers if "kbd" in x and "sysrq" in x)
+        tablet, = (x for x in handlers if x != keyboard)
+        event = next(w for w in tablet.split("=")[1].split() if w.startswith("event"))
+        v.type("clear; dd if=%s bs=24 count=10 2>/dev/null | xxd -c 24 -p | cut -c33-\n" % event)
+        v.until(lambda: True)
+        # That the guest takes places is told when the screen is looked at.
+        v.send(2, struct.pack("<I", 1))
+        v.until(lambda: v.absolute)
+        width, height = v.mode[1:3]
+        time.sleep(1)
+        for x, y, buttons, wheel in ((0, 0, 0, 0), (width - 1, 100, 1, 0), (500, height - 1, 0, 1)):
+            v.point(x, y, buttons, wheel)
+
+        def wanted(*events):
+            return [struct.pack("<HHi", *e).hex() for e in events]
+
+        def scaled(value, size):
+            return (value * 0x7FFF + (size - 1) // 2) // (size - 1)
+
+        # What is 0 already is no event to Linux.
+        expected = wanted((3, 0, 0x7FFF), (3, 1, scaled(100, height)), (1, 0x110, 1), (0, 0, 0),
+                          (3, 0, scaled(500, width)), (3, 1, 0x7FFF), (1, 0x110, 0), (2, 8, -1),
+                          (0, 0, 0))
+        v.point(10, 10)
+        v.point(20, 20)
+        v.wait(lambda lines: [x for x in lines if len(x) == 16][:9] == expected, str(expected))
+        # The keyboard's lamps come from the guest.
+        v.key(True, code=0x3A)
+        v.key(False, code=0x3A)
+        v.until(lambda: v.leds == 4)
+        self.qmp(execute="quit")
+
+    def test_a_panic_is_told(self):
+        self.start("-device", "pvpanic", "--events", "json,file=events")
+        v = self.viewer()
+        v.wait_for("guest#")
+        with self.assertRaisesRegex(Ended, "panicked"):
+            v.type("echo c >/proc/sysrq-trigger\n")
+            v.until(lambda: False)
+        self.assertEqual(self.ended(), 3)
+        with open("events") as f:
+            self.assertIn("panic", [json.loads(line)["event"] for line in f])
 
     def test_vnc_of_run(self):
         self.start("-vnc", "unix:" + self.dir.name + "/rfb,view-only=on")
         first = self.viewer()
+        deadline = time.monotonic() + 30 * SLOWNESS
+        while not os.path.exists("rfb"):
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.02)
         with socket.socket(socket.AF_UNIX) as s:
             s.connect("rfb")
             self.assertEqual(s.recv(12), b"RFB 003.008\n")

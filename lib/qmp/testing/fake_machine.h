@@ -58,6 +58,13 @@ class FakeMedia final : public vm::Media {
 
 class FakeMachine final : public vm::MachineControl, public ui::Input {
  public:
+  absl::StatusOr<uint64_t> balloon() override { return balloon_bytes; }
+  absl::Status SetBalloon(uint64_t bytes) override {
+    balloon_bytes = bytes;
+    return absl::OkStatus();
+  }
+  uint64_t balloon_bytes = 128 << 20;
+
   FakeMachine() {
     configuration.name = "fake";
     configuration.vcpus = 2;
