@@ -35,6 +35,7 @@ class LockdownTest : public testing::Test {
   LockdownTest() : folder_(testing::TempDir() + "/lockdown." + std::to_string(getpid())) {
     mkdir(folder_.c_str(), 0700);
     mkdir((folder_ + "/in").c_str(), 0700);
+    mkdir((folder_ + "/vms").c_str(), 0700);
     std::ofstream(folder_ + "/in/file") << "inside";
     std::ofstream(folder_ + "/out") << "outside";
   }
@@ -43,7 +44,8 @@ class LockdownTest : public testing::Test {
   int In(const std::function<int()>& attempt) {
     const pid_t child = fork();
     if (child == 0) {
-      absl::StatusOr<LockdownResult> locked = LockDown({{folder_ + "/in/file"}, {folder_ + "/in"}});
+      absl::StatusOr<LockdownResult> locked =
+          LockDown({{folder_ + "/in/file"}, {folder_ + "/in"}, {folder_ + "/vms"}});
       if (!locked.ok()) {
         fprintf(stderr, "%s\n", std::string(locked.status().message()).c_str());
         _exit(254);
@@ -120,6 +122,23 @@ TEST_F(LockdownTest, FilesInside) {
             }),
             0);
   EXPECT_EQ(In([&] { return Errno(unlink((in + "moved").c_str())); }), 0);
+}
+
+TEST_F(LockdownTest, FoldersThatMayGo) {
+  const std::string vms = folder_ + "/vms";
+  for (const char* f : {"", "/empty", "/full", "/full/sub"}) mkdir((vms + f).c_str(), 0700);
+  std::ofstream(vms + "/full/pid") << "1";
+  const auto rmdir_at = [&](const std::string& path) {
+    return In([&] { return Errno(unlinkat(AT_FDCWD, path.c_str(), AT_REMOVEDIR)); });
+  };
+  EXPECT_EQ(rmdir_at(vms + "/empty"), 0);
+  // Nothing else there: another VM's folder is never empty.
+  EXPECT_EQ(rmdir_at(vms + "/full"), ENOTEMPTY);
+  EXPECT_EQ(In([&] { return Errno(unlink((vms + "/full/pid").c_str())); }), EACCES);
+  EXPECT_EQ(In([&] { return Errno(open((vms + "/full/pid").c_str(), O_RDONLY)); }), EACCES);
+  EXPECT_EQ(In([&] { return Errno(open((vms + "/new").c_str(), O_WRONLY | O_CREAT, 0600)); }),
+            EACCES);
+  EXPECT_EQ(rmdir_at(vms), EACCES);
 }
 
 TEST_F(LockdownTest, Programs) {

@@ -95,6 +95,38 @@ void TickClock::Calibrate() {
   scale_ = static_cast<uint64_t>((static_cast<unsigned __int128>(ns) << 32) / ticks);
 }
 
+uint64_t VcpuStats::LeftTimed() {
+  const uint64_t now = clock_->Now();
+  EndRun();
+  const uint64_t ns = clock_->ToNs(now - last_);
+  const uint64_t exits = counters_->exits.value();
+  const uint64_t count = exits - exits_;
+  exits_ = exits;
+  guest_->Add(ns > estimated_ ? ns - estimated_ : 0, count);
+  estimated_ = 0;
+  next_skip_ = ns < kShortNs * count ? kSkip : 0;
+  return now;
+}
+
+void VcpuStats::EnteredTimed(uint64_t left, Leave reason, unsigned device) {
+  last_ = clock_->Now();
+  const uint64_t ns = clock_->ToNs(last_ - left);
+  // One that took long, or in which the host ran something else, is not usual.
+  Usual(reason, device) = ns < kShortNs ? ns : kShortNs;
+  skip_ = ns < kShortNs ? next_skip_ : 0;
+  reasons_[static_cast<unsigned>(reason)].Add(ns);
+  if (device < devices_usual_.size()) devices_[device].Add(ns);
+}
+
+void VcpuStats::EndRun() {
+  if (run_ == 0) return;
+  const uint64_t ns = Usual(run_reason_, run_device_) * run_;
+  estimated_ += ns;
+  reasons_[static_cast<unsigned>(run_reason_)].Add(ns, run_);
+  if (run_device_ < devices_usual_.size()) devices_[run_device_].Add(ns, run_);
+  run_ = 0;
+}
+
 absl::StatusOr<std::unique_ptr<MachineStats>> MachineStats::Create(
     unsigned vcpus, const std::vector<std::string>& devices, bool counters) {
   std::unique_ptr<MachineStats> out(new MachineStats);
@@ -159,9 +191,9 @@ absl::StatusOr<std::unique_ptr<MachineStats>> MachineStats::Create(
     vcpu.guest_ = new (data) TimeSpan[spans];
     vcpu.reasons_ = vcpu.guest_ + 1;
     vcpu.devices_ = vcpu.reasons_ + kLeaveReasons;
-    vcpu.device_count_ = static_cast<unsigned>(devices.size());
+    vcpu.devices_usual_.resize(devices.size());
     vcpu.counters_ = new (data + spans * sizeof(TimeSpan)) cpu::VcpuCounters;
-    out->vcpus_.push_back(vcpu);
+    out->vcpus_.push_back(std::move(vcpu));
   }
   return out;
 }

@@ -69,6 +69,51 @@ TEST(MachineStats, AReaderSeesWhatIsCounted) {
   EXPECT_EQ(values["dev_lapic_ns"][0], 0u);
 }
 
+// Some tens of nanoseconds.
+void Work() {
+  for (int i = 0; i < 30; ++i) asm volatile("" : : "r"(i) : "memory");
+}
+
+TEST(MachineStats, ManyShortExits) {
+  ASSERT_OK_AND_ASSIGN(std::unique_ptr<MachineStats> m, MachineStats::Create(1, {"a", "b"}, true));
+  m->Calibrate();
+  VcpuStats& v = m->vcpu(0);
+  timespec begin, end;
+  clock_gettime(CLOCK_MONOTONIC, &begin);
+  v.Resume();
+  constexpr uint64_t kExits = 300'000;
+  for (uint64_t i = 0; i < kExits; ++i) {
+    const uint64_t left = v.Left();
+    Work();
+    v.Entered(left, i % 3 == 0 ? Leave::kMmio : Leave::kIo, i % 2);
+    Work();
+  }
+  v.Entered(v.Left(true), Leave::kHalt);
+  clock_gettime(CLOCK_MONOTONIC, &end);
+  const double passed = static_cast<double>(end.tv_sec - begin.tv_sec) * 1e9 +
+                        static_cast<double>(end.tv_nsec - begin.tv_nsec);
+  auto values = ReadAll(m->fds()[1].fd);
+  const auto count = [&values](const char* name) {
+    uint64_t sum = 0;
+    for (uint64_t b : values[name]) sum += b;
+    return sum;
+  };
+  // Each is counted, though few were timed.
+  EXPECT_EQ(values["exits"][0], kExits + 1);
+  EXPECT_EQ(count("guest_hist"), kExits + 1);
+  EXPECT_EQ(count("exit_mmio_hist"), kExits / 3);
+  EXPECT_EQ(count("exit_io_hist"), kExits - kExits / 3);
+  EXPECT_EQ(count("dev_a_hist"), kExits / 2);
+  EXPECT_EQ(count("dev_b_hist"), kExits / 2);
+  // The sum is the time that passed, but where what was estimated was too much.
+  double sum = 0;
+  for (const char* name : {"guest_ns", "exit_io_ns", "exit_mmio_ns", "exit_halt_ns"}) {
+    sum += static_cast<double>(values[name][0]);
+  }
+  EXPECT_GT(sum, 0.8 * passed);
+  EXPECT_LT(sum, 1.6 * passed);
+}
+
 TEST(MachineStats, BucketsArePowersOfTwo) {
   TimeSpan span;
   for (uint64_t ns : {uint64_t{0}, uint64_t{1}, uint64_t{2}, uint64_t{3}, uint64_t{4},

@@ -82,7 +82,7 @@ void VcpuThreads::Work(unsigned index) {
     absl::StatusOr<cpu::Exit> exit = vcpu.Run();
     uint64_t left = 0;
     if (stats != nullptr) {
-      left = stats->Left();
+      left = stats->Left(true);
       stats->counters().instructions.Set(vcpu.instructions());
     }
     if (!exit.ok()) {
