@@ -23,6 +23,27 @@ constexpr size_t kMaxRom = 16 << 20;
 // Devices of conventional PCI decode 64 KiB of ports.
 constexpr uint64_t kPortSpace = 0x10000;
 
+// Firmware runs an image only for the function that it names (PCI Firmware 3.0,
+// 5.1). iPXE's for virtio names a modern one, and drives transitional ones as well.
+// The sum of the image's bytes stays, by a byte that belongs to nobody.
+void NameFunction(std::vector<uint8_t>& rom, uint16_t vendor, uint16_t device) {
+  constexpr size_t kPointer = 0x18;  // to the data structure
+  constexpr size_t kSpare = 6;
+  constexpr size_t kIds = 4;
+  if (rom.size() < kPointer + 2 || rom[0] != 0x55 || rom[1] != 0xAA) return;
+  const size_t at = rom[kPointer] | size_t{rom[kPointer + 1]} << 8;
+  if (at > rom.size() || rom.size() - at < kIds + 4 || std::memcmp(&rom[at], "PCIR", 4) != 0) {
+    return;
+  }
+  const uint32_t ids = uint32_t{device} << 16 | vendor;
+  for (unsigned i = 0; i < 4; ++i) {
+    uint8_t& byte = rom[at + kIds + i];
+    const uint8_t wanted = static_cast<uint8_t>(ids >> 8 * i);
+    rom[kSpare] = static_cast<uint8_t>(rom[kSpare] + byte - wanted);
+    byte = wanted;
+  }
+}
+
 }  // namespace
 
 PciDevice::PciDevice(const PciWiring& wiring, const PciSpec& spec)
@@ -54,6 +75,7 @@ PciDevice::PciDevice(const PciWiring& wiring, const PciSpec& spec)
     }
   }
   if (!rom_.empty()) {
+    NameFunction(rom_, spec.vendor, spec.device);
     rom_.resize(std::bit_ceil(std::clamp(rom_.size(), kMinRom, kMaxRom)), 0xFF);
     config_.Define({kRomBar, 4, 0, ~static_cast<uint32_t>(rom_.size() - 1) | kRomEnable});
   }

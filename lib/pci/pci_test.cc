@@ -40,7 +40,8 @@ PciSpec TestSpec() {
 
 class TestFunction : public PciDevice {
  public:
-  explicit TestFunction(const PciWiring& wiring) : PciDevice(wiring, TestSpec()) {}
+  explicit TestFunction(const PciWiring& wiring, const PciSpec& spec = TestSpec())
+      : PciDevice(wiring, spec) {}
   absl::string_view name() const override { return "test"; }
   using PciDevice::SetIntx;
   using PciDevice::TriggerMsix;
@@ -59,6 +60,9 @@ class PciFunction : public testing::Test {
       if (f_.ReadConfig(at, 1) == id) return at;
     }
     return 0;
+  }
+  static uint8_t ReadRom(TestFunction& f, unsigned at) {
+    return static_cast<uint8_t>(f.Read(PciDevice::kRomRegion, at, 1));
   }
   void SetVector(unsigned i, uint64_t address, uint32_t data, bool masked) {
     f_.Write(1, kTable + 16 * i, 8, address);
@@ -206,6 +210,35 @@ TEST_F(PciFunction, MsixSendsMasksAndKeepsPending) {
   f_.TriggerMsix(kVectors);
   f_.TriggerMsix(0xFFFF);
   EXPECT_TRUE(wiring_.msi.TakeSent().empty());
+}
+
+// A sound image is made to name the function, and its bytes still sum up to the
+// same; what is none, or points outside of itself, stays as it is.
+TEST_F(PciFunction, RomNamesTheFunction) {
+  for (const unsigned pointer : {0x1Cu, 0x40u, 2044u, 2045u, 0xFFFFu}) {
+    PciSpec spec = TestSpec();
+    spec.rom.assign(2048, 0x77);
+    spec.rom[0] = 0x55;
+    spec.rom[1] = 0xAA;
+    spec.rom[0x18] = static_cast<uint8_t>(pointer);
+    spec.rom[0x19] = static_cast<uint8_t>(pointer >> 8);
+    const bool sound = pointer <= 2048 - 8;
+    for (unsigned i = 0; i < 4 && pointer + i < 2048; ++i) {
+      spec.rom[pointer + i] = static_cast<uint8_t>("PCIR"[i]);
+    }
+    TestFunction f(wiring_.At(4), spec);
+    uint8_t before = 0, after = 0;
+    for (unsigned i = 0; i < 2048; ++i) {
+      before = static_cast<uint8_t>(before + spec.rom[i]);
+      after = static_cast<uint8_t>(after + ReadRom(f, i));
+    }
+    EXPECT_EQ(after, before);
+    EXPECT_EQ(ReadRom(f, 6), sound ? uint8_t(5 * 0x77 - 0x12 - 0x34 - 0x56 - 0x78) : 0x77)
+        << pointer;
+    if (sound) {
+      EXPECT_EQ(ReadRom(f, pointer + 4), 0x34);
+    }
+  }
 }
 
 TEST_F(PciFunction, StateRoundTrip) {
