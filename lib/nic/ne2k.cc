@@ -371,6 +371,8 @@ void Ne2k::WriteRegister(unsigned reg, uint8_t value) {
 }
 
 void Ne2k::WriteCommand(uint8_t value) {
+  // With neither, the chip goes on as it was: iPXE turns pages so.
+  if ((value & (kStop | kStart)) == 0) value |= s_.command & (kStop | kStart);
   // TXP stays until the frame is gone.
   s_.command = value | (s_.command & kTransmit);
   if ((value & kStop) != 0) {

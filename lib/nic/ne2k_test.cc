@@ -221,6 +221,19 @@ TEST_F(Ne2kTest, FullRingInterruptsAgain) {
   EXPECT_TRUE(rig.wiring.intx.level);
 }
 
+TEST_F(Ne2kTest, TurningPagesNeitherStartsNorStops) {
+  Start();
+  Out(CR, kPage1);
+  EXPECT_EQ(In(CURR), kRingStart);
+  Out(CR, 0);
+  EXPECT_TRUE(rig.port.Deliver(Frame(100)));
+  EXPECT_EQ(ReadRing().size(), 1u);
+  Out(CR, kStop);
+  Out(CR, 0);
+  EXPECT_TRUE(rig.port.Deliver(Frame(100)));
+  EXPECT_EQ(ReadRing().size(), 0u);
+}
+
 TEST_F(Ne2kTest, FiltersAddresses) {
   const net::MacAddress kBroadcast = {255, 255, 255, 255, 255, 255};
   const net::MacAddress kGroup = {0x01, 0x00, 0x5E, 0x00, 0x12, 0x34};
