@@ -583,6 +583,7 @@ void Rtl8139::VisitDeviceState(dev::StateVisitor& v) {
   v.Field("missed", tally_.missed);
   v.End();
   if (v.loading()) {
+    polling_ &= kPollHigh | kPollNormal;
     ticks_from_ = std::min(ticks_from_, clock_.NowNs());
     refused_ = true;
     RoomForFrames();
