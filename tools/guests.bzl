@@ -2,6 +2,7 @@
 """The unmodified guests of the tests, as files that they depend on.
 
   @guests//:vmlinuz  @guests//:busybox  @guests//:seabios  @guests//:modules
+  @guest_nics//:vmlinuz  @guest_nics//:modules  a full kernel, drivers of network cards
   @guest_media//:grub-rescue-cdrom.iso and others: CDs, floppies
   @guest_installers//:amd64-text/linux, .../initrd.gz, and amd64-gtk, i386-text: Debian's installer
   @guest_debian//:root.ext4  :vmlinuz  :initrd.img: a Debian system
@@ -100,6 +101,30 @@ def _guest_debian_impl(rctx):
 
 guest_debian = repository_rule(
     implementation = _guest_debian_impl,
+    environ = ["ATOLL_CACHE", "HOME", "XDG_CACHE_HOME"],
+    local = True,
+)
+
+def _guest_nics_impl(rctx):
+    r = rctx.execute([rctx.path(Label("//tools:guest-nics"))], timeout = 600)
+    if r.return_code != 0:
+        fail(r.stderr)
+    dir = rctx.path(r.stdout.strip())
+    for name in ["vmlinuz", "modules"]:
+        rctx.symlink(dir.get_child(name), name)
+    rctx.file("BUILD", """
+package(default_visibility = ["//visibility:public"])
+
+exports_files(["vmlinuz"])
+
+filegroup(
+    name = "modules",
+    srcs = glob(["modules/**"]),
+)
+""", executable = False)
+
+guest_nics = repository_rule(
+    implementation = _guest_nics_impl,
     environ = ["ATOLL_CACHE", "HOME", "XDG_CACHE_HOME"],
     local = True,
 )

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "cmd/run/network.h"
 #include "lib/base/status_macros.h"
 #include "lib/base/units.h"
 #include "lib/block/image.h"
@@ -17,6 +18,8 @@
 #include "lib/cpu/backends.h"
 #include "lib/dev/types.h"
 #include "lib/mem/guest_memory.h"
+#include "lib/net/mac.h"
+#include "lib/nic/nic.h"
 #include "lib/vm/accel.h"
 
 namespace atl::run {
@@ -71,6 +74,16 @@ bool IsCd(const Disk& d) { return d.drive->media == vm::Medium::kCdrom; }
 std::string FormatOf(const Disk& d) {
   if (!d.drive->format.empty()) return d.drive->format;
   return IsCd(d) ? "raw" : "probed";
+}
+
+// "tap tap0", "stream /run/passt.sock", "tap fd 3".
+std::string NameOf(const vm::BackendConfig& b) {
+  const bool tap = b.kind == vm::BackendKind::kTap;
+  const std::string& name = tap ? b.ifname : b.path;
+  return absl::StrCat(tap ? "tap" : "stream", " ",
+                      b.fd >= 0      ? absl::StrCat("fd ", b.fd)
+                      : name.empty() ? "(new)"
+                                     : name);
 }
 
 }  // namespace
@@ -156,6 +169,15 @@ absl::StatusOr<int> DryRun(const Invocation& invocation) {
       json.Key("readonly").Bool(d.drive->read_only || IsCd(d));
       json.Key("snapshot").Bool(d.drive->snapshot).EndObject();
     }
+    json.EndArray().Key("nics").BeginArray();
+    for (const vm::NicConfig& nic : m.nics) {
+      json.BeginObject().Key("model").String(nic.model).Key("hub").String(nic.hub);
+      json.Key("mac").String(net::FormatMac(nic.mac)).EndObject();
+    }
+    json.EndArray().Key("backends").BeginArray();
+    for (const vm::BackendConfig& b : m.backends) {
+      json.BeginObject().Key("type").String(NameOf(b)).Key("hub").String(b.hub).EndObject();
+    }
     json.EndArray().EndObject();
     cli::Print(json.text() + "\n");
     return cli::kExitDone;
@@ -178,6 +200,13 @@ absl::StatusOr<int> DryRun(const Invocation& invocation) {
                     d.drive->read_only ? ", read-only" : "",
                     d.drive->snapshot && !IsCd(d) ? ", snapshot" : "", ")\n");
   }
+  for (const vm::NicConfig& nic : m.nics) {
+    absl::StrAppend(&out, "nic      ", nic.model, ", ", net::FormatMac(nic.mac), ", ", nic.hub,
+                    "\n");
+  }
+  for (const vm::BackendConfig& b : m.backends) {
+    absl::StrAppend(&out, "network  ", NameOf(b), ", ", b.hub, "\n");
+  }
   cli::Print(out);
   return cli::kExitDone;
 }
@@ -195,11 +224,26 @@ absl::StatusOr<int> ShowList(absl::string_view what) {
   } else if (what == "cpu") {
     table.AddRow({"max", "all that atoll passes on of the host's processor"});
     table.AddRow({"base", "x86-64-v2 with AES, PCLMULQDQ and SHA (-accel soft)"});
+  } else if (what == "net") {
+    for (const NetworkKind& k : NetworkKinds()) {
+      table.AddRow({std::string(k.name), std::string(k.help)});
+      for (const cli::Option& key : k.keys) {
+        table.AddRow({absl::StrCat("  ", key.name, "=", key.arg), std::string(key.help),
+                      std::string(key.default_text)});
+      }
+    }
+  } else if (what == "model") {
+    for (const nic::NicModel* m : nic::NicModels()) {
+      table.AddRow({std::string(m->name), std::string(m->summary)});
+    }
   } else {
     for (const dev::DeviceType& t : dev::DeviceTypes()) {
       if (t.attachment != dev::Attachment::kIsa && t.attachment != dev::Attachment::kExtra)
         continue;
       table.AddRow({std::string(t.name), std::string(t.summary), std::string(t.options)});
+    }
+    for (const nic::NicModel* m : nic::NicModels()) {
+      table.AddRow({std::string(m->name), std::string(m->summary), "netdev=ID,mac=MAC"});
     }
   }
   cli::Print(table.ToString());

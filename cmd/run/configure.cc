@@ -14,6 +14,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 #include "cmd/run/monitors.h"
+#include "cmd/run/network.h"
 #include "cmd/run/options.h"
 #include "lib/base/status_macros.h"
 #include "lib/cli/suggest.h"
@@ -113,7 +114,7 @@ absl::Status AddDevice(absl::string_view text, vm::MachineConfig& machine) {
     }
     return UsageError(absl::StrCat("option '-device': no such device type '", type, "'",
                                    cli::DidYouMean(type, names), "; there is ",
-                                   absl::StrJoin(names, ", ")));
+                                   absl::StrJoin(names, ", "), ", and the cards ", CardNames()));
   }
   DebugExitConfig exit;
   DebugconConfig console;
@@ -296,12 +297,22 @@ absl::StatusOr<Invocation> Configure(const Parsed& args) {
   if (const cli::Given* rtc = args.Find("-rtc")) {
     m.rtc_local_time = rtc->keys.TextOr("base", "utc") == "localtime";
   }
+  for (absl::string_view option : {"-net", "-nic", "-netdev"}) {
+    for (const cli::Given* given : args.All(option)) {
+      if (given->text != "help" && given->text != "nic,model=help" && given->text != "model=help") {
+        continue;
+      }
+      out.mode = Mode::kList;
+      out.list = given->text == "help" ? "net" : "model";
+    }
+  }
   for (const cli::Given* device : args.All("-device")) {
     if (device->text == "help") {
       out.mode = Mode::kList;
       out.list = "device";
       continue;
     }
+    if (IsCard(device->text.substr(0, device->text.find(',')))) continue;
     RETURN_IF_ERROR(AddDevice(device->text, m));
   }
   RETURN_IF_ERROR(AddDrives(args, m));
@@ -383,6 +394,8 @@ absl::StatusOr<Invocation> Configure(const Parsed& args) {
     return UsageError(absl::StrCat("option '-name': '", m.name,
                                    "' is not 1 to 64 letters, digits, '-', '_' and '.'"));
   }
+  // Cards' addresses are made from the name.
+  if (out.mode != Mode::kList) RETURN_IF_ERROR(AddNetworks(args, m));
   m.no_reboot = args.OnOr("-no-reboot", false);
   m.no_shutdown = args.OnOr("-no-shutdown", false);
   for (const cli::Given* action : args.All("-action")) {

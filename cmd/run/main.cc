@@ -179,6 +179,7 @@ absl::StatusOr<int> RunGuest(const Invocation& invocation, Background& backgroun
                                        [&events, &monitors](const vm::MachineEvent& e) {
                                          // "end" is written with the exit status.
                                          if (e.name != "end") events->Write(e.name, e.detail);
+                                         if (e.name == "warning") Say(e.detail);
                                          monitors->OnEvent(e);
                                        }));
   machine_to_end = machine.get();

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cmd/run/options.h"
 
+#include "absl/strings/str_cat.h"
+#include "cmd/run/network.h"
 #include "lib/base/units.h"
 #include "lib/vm/config.h"
 
@@ -10,6 +12,12 @@ namespace {
 using cli::Kind;
 using cli::Option;
 using cli::Repeat;
+
+std::string NetworkNames() {
+  std::string out;
+  for (const NetworkKind& k : NetworkKinds()) absl::StrAppend(&out, out.empty() ? "" : " ", k.name);
+  return out;
+}
 
 constexpr Option kMachineKeys[] = {
     {.name = "type", .arg = "TYPE", .kind = Kind::kEnum, .help = "machine", .choices = "pc"},
@@ -244,6 +252,7 @@ constexpr Option kActionKeys[] = {
 
 constexpr absl::string_view kMachineGroup = "Machine";
 constexpr absl::string_view kDiskGroup = "Disks";
+constexpr absl::string_view kNetworkGroup = "Network";
 constexpr absl::string_view kBootGroup = "Starting a kernel directly";
 constexpr absl::string_view kConsoleGroup = "Consoles";
 constexpr absl::string_view kMonitorGroup = "Monitors";
@@ -379,6 +388,28 @@ constexpr Option kOptions[] = {
      .group = kDiskGroup,
      .keys = kBootKeys,
      .implied_key = "order"},
+
+    {.name = "-net",
+     .arg = "TYPE[,KEY=VALUE]",
+     .kind = Kind::kString,
+     .help = "put a card (nic) or what it leads to (tap, stream) on hub vlan=N; help lists all",
+     .group = kNetworkGroup,
+     .repeat = Repeat::kEach,
+     .more_choices = NetworkNames},
+    {.name = "-nic",
+     .arg = "TYPE[,KEY=VALUE]",
+     .kind = Kind::kString,
+     .help = "a card and what it leads to in one: tap, stream, none; model, mac",
+     .group = kNetworkGroup,
+     .repeat = Repeat::kEach,
+     .more_choices = NetworkNames},
+    {.name = "-netdev",
+     .arg = "TYPE,id=ID[,KEY=VALUE]",
+     .kind = Kind::kString,
+     .help = "what a card leads to, for -device MODEL,netdev=ID",
+     .group = kNetworkGroup,
+     .repeat = Repeat::kEach,
+     .more_choices = NetworkNames},
 
     {.name = "-kernel",
      .arg = "FILE",

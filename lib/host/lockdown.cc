@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/if_tun.h>
 #include <linux/landlock.h>
 #include <sched.h>
 #include <seccomp.h>
@@ -151,6 +152,9 @@ constexpr uint64_t kTerminalRequests[] = {TCGETS,     TCSETS,    TCSETSW,  TCSET
 // Families of requests, by bits 8 to 15: KVM's, and block devices'.
 constexpr uint64_t kRequestFamilies[] = {0xAE00, 0x1200};
 
+// Of an open tap: what the guest's driver leaves to the host changes as it starts.
+constexpr uint64_t kTapOffloads = TUNSETOFFLOAD;
+
 class Filter {
  public:
   Filter() : context_(seccomp_init(SCMP_ACT_ERRNO(EPERM)), seccomp_release) {}
@@ -185,6 +189,7 @@ class Filter {
     for (const uint64_t request : kTerminalRequests) {
       Allow(SCMP_SYS(ioctl), {SCMP_A1(SCMP_CMP_MASKED_EQ, 0xFFFFFFFF, request)});
     }
+    Allow(SCMP_SYS(ioctl), {SCMP_A1(SCMP_CMP_MASKED_EQ, 0xFFFFFFFF, kTapOffloads)});
     for (const uint64_t family : kRequestFamilies) {
       Allow(SCMP_SYS(ioctl), {SCMP_A1(SCMP_CMP_MASKED_EQ, 0xFF00, family)});
     }

@@ -28,6 +28,9 @@ class Backend : public Client {
   // For people: "tap tap0", "stream /tmp/passt.sock".
   virtual std::string description() const = 0;
   virtual Threads threads() const { return Threads::kLoop; }
+  // What Receive() may leave to it, from the start; may be changed by the port's
+  // SetAccepts().
+  virtual Offloads offloads() const { return {}; }
   // Frames may come and go from now on. `port` is connected; it and `loop`
   // outlive the backend. `warn`, on the loop thread, is told of what people should
   // know: a peer that went away. On the loop thread or before it runs; once.

@@ -153,6 +153,7 @@ Port& Hub::AddBackend(std::unique_ptr<Backend> backend) {
   std::string name = client.description();
   members_.push_back(std::make_unique<Member>(*this, nullptr, std::move(backend), std::move(name)));
   members_.back()->Connect(&client);
+  members_.back()->SetAccepts(client.offloads());
   return *members_.back();
 }
 

@@ -35,13 +35,15 @@ class Stream final : public Backend {
 
   std::string description() const override { return absl::StrCat("stream ", options_.name); }
   Threads threads() const override { return Threads::kAny; }
+  Offloads offloads() const override {
+    return options_.vnet_header ? options_.accepts : Offloads{};
+  }
 
   absl::Status Start(host::EventLoop& loop, Port& port,
                      std::function<void(absl::string_view)> warn) override {
     loop_ = &loop;
     port_ = &port;
     warn_ = std::move(warn);
-    if (options_.vnet_header) port.SetAccepts(options_.accepts);
     ASSIGN_OR_RETURN(watch_,
                      loop.Watch(fd_.get(), EPOLLIN, [this](uint32_t events) { OnReady(events); }));
     return absl::OkStatus();

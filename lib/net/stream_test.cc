@@ -171,7 +171,7 @@ TEST_F(StreamTest, APeerThatGoesTakesTheLinkWithIt) {
 TEST_F(StreamTest, WorkTravelsInAHeaderWhereAgreed) {
   Make({.name = "test", .vnet_header = true, .accepts = {.checksum = true, .tcp4 = true}});
   port_.peer_offloads = {.checksum = true, .tcp4 = true};
-  EXPECT_TRUE(port_.accepts.tcp4);
+  EXPECT_TRUE(stream_->offloads().tcp4);
   Work work;
   work.needs_checksum = true;
   work.checksum_start = 34;

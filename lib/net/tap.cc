@@ -53,13 +53,15 @@ class Tap final : public Backend {
 
   std::string description() const override { return absl::StrCat("tap ", name_); }
   Threads threads() const override { return Threads::kAny; }
+  Offloads offloads() const override {
+    return vnet_header_ ? Offloads{true, true, true, true, uso_, uso_} : Offloads{};
+  }
 
   absl::Status Start(host::EventLoop& loop, Port& port,
                      std::function<void(absl::string_view)> warn) override {
     loop_ = &loop;
     port_ = &port;
     warn_ = std::move(warn);
-    if (vnet_header_) port.SetAccepts({true, true, true, true, uso_, uso_});
     OffloadsChanged();
     ASSIGN_OR_RETURN(watch_, loop.Watch(fd_.get(), EPOLLIN, [this](uint32_t e) { OnReady(e); }));
     return absl::OkStatus();

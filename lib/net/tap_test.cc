@@ -132,8 +132,8 @@ TEST_P(TapTest, OneThatSomebodyElseHasOpened) {
   ASSERT_OK_AND_ASSIGN(tap_, AdoptTap(std::move(fd), {}));
   EXPECT_EQ(tap_->description(), std::string("tap ") + request.ifr_name);
   Connect();
-  EXPECT_EQ(port_.accepts.checksum, GetParam());
-  EXPECT_EQ(port_.accepts.tcp4, GetParam());
+  EXPECT_EQ(tap_->offloads().checksum, GetParam());
+  EXPECT_EQ(tap_->offloads().tcp4, GetParam());
   net::SetUp(request.ifr_name);
   const UniqueFd host = PacketSocket(request.ifr_name);
   ASSERT_EQ(send(host.get(), TestFrame(6).data(), 100, 0), 100);

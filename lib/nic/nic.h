@@ -16,6 +16,7 @@
 #include "lib/net/port.h"
 #include "lib/pci/device.h"
 #include "lib/pci/wiring.h"
+#include "lib/work/background.h"
 
 namespace atl::nic {
 
@@ -26,7 +27,8 @@ struct NicParts {
   dev::Clock* clock = nullptr;  // of the card's lock
   net::Port* port = nullptr;
   net::MacAddress mac{};
-  std::vector<uint8_t> rom;  // option ROM; empty for none
+  std::vector<uint8_t> rom;                // option ROM; empty for none
+  work::Background* background = nullptr;  // for the rest of long work, in a later turn
 };
 
 struct NicModel {

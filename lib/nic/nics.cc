@@ -7,10 +7,11 @@ extern const NicModel kE1000;
 extern const NicModel kNe2kPci;
 extern const NicModel kRtl8139;
 extern const NicModel kRtl8139c;
+extern const NicModel kVirtioNet;
 
 namespace {
 
-constexpr const NicModel* kModels[] = {&kE1000, &kNe2kPci, &kRtl8139, &kRtl8139c};
+constexpr const NicModel* kModels[] = {&kE1000, &kNe2kPci, &kRtl8139, &kRtl8139c, &kVirtioNet};
 
 }  // namespace
 

@@ -59,6 +59,9 @@ class VirtioDevice {
   virtual void ReadConfig(uint64_t offset, std::span<uint8_t> to) = 0;
   virtual void WriteConfig(uint64_t /*offset*/, std::span<const uint8_t> /*from*/) {}
 
+  // The driver says that it is ready (DRIVER_OK): what the device does of its own
+  // accord begins. Notify() of each queue follows.
+  virtual void Started() {}
   // The driver made chains available in this queue, or says so.
   virtual void Notify(unsigned queue) = 0;
   // The transport drops the queues right after: when this returns, nothing of

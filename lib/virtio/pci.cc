@@ -124,7 +124,7 @@ uint16_t TransitionalId(uint16_t type) {
   return type < std::size(kIds) ? kIds[type] : 0;
 }
 
-pci::PciSpec Spec(const VirtioDevice& device, bool legacy) {
+pci::PciSpec Spec(const VirtioDevice& device, bool legacy, std::vector<uint8_t> rom) {
   pci::PciSpec spec;
   spec.vendor = kVendor;
   spec.device = legacy ? TransitionalId(device.type()) : uint16_t(0x1040 + device.type());
@@ -133,6 +133,7 @@ pci::PciSpec Spec(const VirtioDevice& device, bool legacy) {
   spec.subsystem_vendor = kVendor;
   spec.subsystem = legacy ? device.type() : 0x1100;
   spec.interrupt_pin = 1;
+  spec.rom = std::move(rom);
   if (legacy) {
     spec.bars.push_back({kLegacyBar, pci::BarKind::kIo, LegacyBytes(device), false});
   }
@@ -148,7 +149,7 @@ class VirtioPci : public pci::PciDevice, private Transport {
  public:
   VirtioPci(const pci::PciWiring& wiring, GuestMemory* memory, std::unique_ptr<VirtioDevice> device,
             PciTransportOptions options, bool legacy)
-      : PciDevice(wiring, Spec(*device, legacy)),
+      : PciDevice(wiring, Spec(*device, legacy, std::move(options.rom))),
         memory_(memory),
         device_(std::move(device)),
         options_(std::move(options)),
@@ -368,6 +369,7 @@ void VirtioPci::SetStatus(uint8_t value) {
   const bool starts = (value & kStatusDriverOk) != 0 && (status_ & kStatusDriverOk) == 0;
   status_ = static_cast<uint8_t>(value | (failed_ ? kStatusNeedsReset : 0));
   if (!starts) return;
+  device_->Started();
   for (unsigned i = 0; i < queues_.size(); ++i) Kick(i);
 }
 

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "lib/mem/guest_memory.h"
@@ -21,6 +22,7 @@ struct PciTransportOptions {
   bool legacy = true;  // false: VIRTIO 1.x only
   // Told once per Fail(), with the device's lock held: for the log.
   std::function<void(const absl::Status&)> on_fail;
+  std::vector<uint8_t> rom;  // an option ROM; empty: none
 };
 
 // `memory` outlives the function.

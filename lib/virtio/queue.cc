@@ -194,18 +194,31 @@ absl::Status VirtQueue::Walk(uint16_t head, Chain& chain) const {
       absl::StrFormat("a chain of more than %d descriptors, or a loop", kMaxChain));
 }
 
-absl::Status VirtQueue::Push(uint16_t head, uint32_t written) {
-  if (head >= layout_.size || !in_flight_[head]) {
-    return absl::InternalError(absl::StrFormat("head %d is not in flight", head));
-  }
+void VirtQueue::Unpop(uint16_t head) {
   in_flight_[head] = false;
   --in_flight_count_;
-  const UsedElement element = {uint32_t{head}, written};
-  const Gpa slot = layout_.device_ring + kRing +
-                   sizeof(UsedElement) * uint64_t{next_used_ & (layout_.size - 1u)};
-  if (!memory_->Store(slot, element)) return absl::OutOfRangeError("device ring left memory");
+  --next_available_;
+}
+
+absl::Status VirtQueue::Push(uint16_t head, uint32_t written) {
+  const Done done{head, written};
+  return Push({&done, 1});
+}
+
+absl::Status VirtQueue::Push(std::span<const Done> chains) {
+  for (const Done& done : chains) {
+    if (done.head >= layout_.size || !in_flight_[done.head]) {
+      return absl::InternalError(absl::StrFormat("head %d is not in flight", done.head));
+    }
+    in_flight_[done.head] = false;
+    --in_flight_count_;
+    const UsedElement element = {uint32_t{done.head}, done.written};
+    const Gpa slot = layout_.device_ring + kRing +
+                     sizeof(UsedElement) * uint64_t{next_used_ & (layout_.size - 1u)};
+    if (!memory_->Store(slot, element)) return absl::OutOfRangeError("device ring left memory");
+    ++next_used_;
+  }
   std::atomic_thread_fence(std::memory_order_release);
-  ++next_used_;
   if (!memory_->Store<uint16_t>(layout_.device_ring + kIndex, next_used_)) {
     return absl::OutOfRangeError("device ring left memory");
   }
@@ -230,16 +243,23 @@ bool VirtQueue::TakeInterrupt() {
 bool VirtQueue::SetKicks(bool wanted) {
   kicks_wanted_ = wanted;
   if (layout_.event_index) {
-    // Without kicks: an index that the driver will not pass in a while.
-    const uint16_t event = wanted ? next_available_ : static_cast<uint16_t>(next_available_ - 1);
+    // The driver tells of the next chain after those that stand there already,
+    // whether or not these were popped. Without kicks: an index that it will not
+    // pass in a while.
+    const uint16_t event =
+        static_cast<uint16_t>(next_available_ + (wanted ? waiting() : uint16_t{0xFFFF}));
     memory_->Store<uint16_t>(layout_.device_ring + kRing + 8 * uint64_t{layout_.size}, event);
   } else {
     memory_->Store<uint16_t>(layout_.device_ring + kFlags, wanted ? 0 : kNoNotify);
   }
   if (!wanted) return false;
   std::atomic_thread_fence(std::memory_order_seq_cst);
+  return waiting() != 0;
+}
+
+uint16_t VirtQueue::waiting() const {
   const std::optional<uint16_t> available = memory_->Load<uint16_t>(layout_.driver_ring + kIndex);
-  return available.has_value() && *available != next_available_;
+  return available.has_value() ? static_cast<uint16_t>(*available - next_available_) : 0;
 }
 
 void VirtQueue::VisitState(dev::StateVisitor& v) {

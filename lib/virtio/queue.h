@@ -94,9 +94,19 @@ class VirtQueue {
   // or an error that broke the queue.
   absl::StatusOr<std::optional<Chain>> Pop();
 
+  // Undoes the latest Pop() that was neither undone nor pushed: the chain stands
+  // in the ring again, to be popped (and judged) another time.
+  void Unpop(uint16_t head);
+
   // Gives a popped chain back, `written` bytes of it written. Chains come back
   // in any order.
   absl::Status Push(uint16_t head, uint32_t written);
+  // The same for several, which the driver sees at once.
+  struct Done {
+    uint16_t head = 0;
+    uint32_t written = 0;
+  };
+  absl::Status Push(std::span<const Done> chains);
 
   // Whether the driver wants to be interrupted for the chains pushed since the
   // last call.
@@ -106,6 +116,10 @@ class VirtQueue {
   // ignore. True where chains are there now (look at them: no notification
   // will come for these).
   bool SetKicks(bool wanted);
+
+  // How many chains stand in the ring, as the driver says now: at most size(),
+  // or a number that makes Pop() fail.
+  uint16_t waiting() const;
 
   unsigned in_flight() const { return in_flight_count_; }
 

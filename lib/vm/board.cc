@@ -30,6 +30,7 @@
 #include "lib/floppy/geometry.h"
 #include "lib/ide/cd_drive.h"
 #include "lib/ide/piix_ide.h"
+#include "lib/nic/nic.h"
 #include "lib/pci/bus.h"
 #include "lib/pci/bus_mapper.h"
 #include "lib/pci/i440fx.h"
@@ -47,6 +48,7 @@
 #include "lib/vm/display.h"
 #include "lib/vm/drives.h"
 #include "lib/vm/input.h"
+#include "lib/vm/networks.h"
 #include "lib/vm/removable.h"
 #include "lib/vm/shadow.h"
 #include "lib/work/worker_pool.h"
@@ -72,6 +74,7 @@ constexpr SerialPlace kSerials[] = {{0x3F8, 4}, {0x2F8, 3}, {0x3E8, 4}, {0x2E8, 
 constexpr unsigned kHostBridgeSlot = 0;
 constexpr unsigned kPiixSlot = 1;
 constexpr unsigned kVgaSlot = 2;
+constexpr unsigned kFirstNicSlot = 3;
 constexpr unsigned kFirstFreeSlot = 4;
 constexpr unsigned kFirstExtraSlot = 24;  // of what -device adds
 
@@ -187,7 +190,7 @@ class PcBoard final : public Board {
   absl::Status Start() override {
     for (const std::unique_ptr<ConsolePump>& p : pumps_) RETURN_IF_ERROR(p->Start());
     GuestRuns(true);
-    return absl::OkStatus();
+    return context_.networks->Start();
   }
 
   void Reset() override {
@@ -248,6 +251,7 @@ class PcBoard final : public Board {
   absl::Status Close() override {
     workers_.WaitIdle();
     absl::Status first = drives_.Close();
+    first.Update(context_.networks->Close());
     first.Update(removable_.Close());
     return first;
   }
@@ -291,6 +295,13 @@ class PcBoard final : public Board {
     functions_.push_back(std::move(function));
   }
 
+  absl::StatusOr<unsigned> TakeSlot() {
+    if (next_slot_ == kFirstExtraSlot) {
+      return absl::ResourceExhaustedError("no PCI slot is left for another card or disk");
+    }
+    return next_slot_++;
+  }
+
   absl::Status BuildInterrupts();
   absl::Status BuildTimers();
   absl::Status BuildKeyboard();
@@ -299,6 +310,7 @@ class PcBoard final : public Board {
   absl::Status BuildPci();
   absl::Status BuildDisplay();
   absl::Status BuildDisks();
+  absl::Status BuildNics();
   absl::Status BuildFloppies();
   void BuildExtras();
 
@@ -332,6 +344,8 @@ class PcBoard final : public Board {
   DeviceLock* balloon_lock_ = nullptr;
   DeviceLock* pm_lock_ = nullptr;
   std::vector<unsigned> virtio_slots_;
+  std::vector<unsigned> nic_slots_;
+  unsigned next_slot_ = kFirstFreeSlot;
   bool started_ = false;
 };
 
@@ -344,6 +358,7 @@ absl::Status PcBoard::Build() {
   RETURN_IF_ERROR(BuildPci());
   RETURN_IF_ERROR(BuildDisplay());
   RETURN_IF_ERROR(BuildDisks());
+  RETURN_IF_ERROR(BuildNics());
   BuildExtras();
   return BuildFloppies();
 }
@@ -561,15 +576,15 @@ absl::Status PcBoard::BuildDisks() {
   }
   AttachFunction(ide_lock, std::move(ide_function));
 
-  unsigned slot = kFirstFreeSlot;
   for (const std::unique_ptr<Drive>& drive : drives_.virtio) {
+    ASSIGN_OR_RETURN(const unsigned slot, TakeSlot());
     virtio_slots_.push_back(slot);
     DeviceLock& lock = NewLock();
     backgrounds_.push_back(workers_.NewBackground(&lock));
     virtio::BlkOptions options;
     options.serial = drive->serial;
     AttachFunction(
-        lock, virtio::NewVirtioPci(pci_->Wire(pci::DevFn(slot++, 0)), context_.memory,
+        lock, virtio::NewVirtioPci(pci_->Wire(pci::DevFn(slot, 0)), context_.memory,
                                    virtio::NewBlk(context_.memory, drive->disk.get(),
                                                   backgrounds_.back().get(), std::move(options))));
   }
@@ -634,6 +649,34 @@ void PcBoard::BuildExtras() {
   }
 }
 
+// The first card where old systems expect it, further ones after the disks.
+absl::Status PcBoard::BuildNics() {
+  for (const NicConfig& config : context_.config->nics) {
+    const nic::NicModel* model = nic::FindNicModel(config.model);
+    if (model == nullptr) {
+      return absl::NotFoundError(
+          absl::StrCat("option '", config.option, "': no model '", config.model, "'"));
+    }
+    unsigned slot = kFirstNicSlot;
+    if (!nic_slots_.empty()) {
+      ASSIGN_OR_RETURN(slot, TakeSlot());
+    }
+    nic_slots_.push_back(slot);
+    DeviceLock& lock = NewLock();
+    backgrounds_.push_back(workers_.NewBackground(&lock));
+    nic::NicParts parts;
+    parts.wiring = pci_->Wire(pci::DevFn(slot, 0));
+    parts.memory = context_.memory;
+    parts.clock = &lock.clock();
+    parts.port = &context_.networks->AddCard(config, lock);
+    parts.background = backgrounds_.back().get();
+    parts.mac = config.mac;
+    ASSIGN_OR_RETURN(parts.rom, ReadNicRom(*context_.config, config, *model));
+    AttachFunction(lock, model->create(std::move(parts)));
+  }
+  return absl::OkStatus();
+}
+
 // The controller is always there, as on a real board; drives where asked for.
 absl::Status PcBoard::BuildFloppies() {
   DeviceLock& lock = NewLock();
@@ -679,6 +722,11 @@ std::vector<std::string> PcBoard::BootDevices(char letter) {
   if (letter == 'c') {
     for (unsigned slot : virtio_slots_) {
       out.push_back(absl::StrCat("/pci@i0cf8/scsi@", absl::Hex(slot), "/disk@0,0"));
+    }
+  }
+  if (letter == 'n') {
+    for (unsigned slot : nic_slots_) {
+      out.push_back(absl::StrCat("/pci@i0cf8/ethernet@", absl::Hex(slot), "/ethernet-phy@0"));
     }
   }
   if (letter == 'a') {

@@ -26,6 +26,7 @@
 #include "lib/vm/console.h"
 #include "lib/vm/control.h"
 #include "lib/vm/media.h"
+#include "lib/vm/networks.h"
 
 namespace atl::vm {
 
@@ -44,6 +45,8 @@ struct BoardContext {
   std::function<void(pci::PanicEvent)> on_panic;
   // A device's request to a disk failed. On any thread.
   std::function<void(absl::string_view device, bool write, absl::string_view error)> on_disk_error;
+  // The hubs, open to the outside; outlives the board's devices.
+  Networks* networks = nullptr;
 };
 
 class Board {

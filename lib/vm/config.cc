@@ -152,6 +152,17 @@ absl::Status CheckConfig(const MachineConfig& config) {
           absl::StrCat(Named(d), ": serial '", d.serial, "' is longer than 20 bytes"));
     }
   }
+  if (config.nics.size() > MachineConfig::kMaxNics) {
+    return absl::InvalidArgumentError(absl::StrCat(config.nics.size(), " network cards: at most ",
+                                                   MachineConfig::kMaxNics, " fit a machine"));
+  }
+  std::set<net::MacAddress> macs;
+  for (const NicConfig& nic : config.nics) {
+    if (!macs.insert(nic.mac).second) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "option '", nic.option, "': another card has the address ", net::FormatMac(nic.mac)));
+    }
+  }
   RETURN_IF_ERROR(CheckBootOrder("order", config.boot.order));
   RETURN_IF_ERROR(CheckBootOrder("once", config.boot.once));
   RETURN_IF_ERROR(PlaceFloppyDrives(config).status());

@@ -14,6 +14,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "lib/net/mac.h"
 
 namespace atl::vm {
 
@@ -77,8 +78,31 @@ struct BootConfig {
   std::optional<uint16_t> retry_ms;
 };
 
+struct NicConfig {
+  std::string model;  // of nic::NicModels()
+  std::string hub;    // which NICs and backends hear each other: "vlan 0", "nic 1", "netdev lan"
+  net::MacAddress mac{};
+  std::optional<std::string> rom;  // empty: none; not set: the model's, if -boot names n
+  std::string option;              // as the user wrote it, for messages: "-net nic"
+};
+
+// What a hub leads to outside.
+enum class BackendKind : uint8_t { kTap, kStream };
+struct BackendConfig {
+  BackendKind kind = BackendKind::kTap;
+  std::string hub;
+  int fd = -1;              // inherited, instead of a name
+  std::string path;         // of a stream
+  std::string ifname;       // of a tap; empty: the kernel's choice
+  std::string script;       // of a tap; empty: none
+  std::string down_script;  // the same
+  bool vnet_header = true;  // of a tap
+  std::string option;       // "-net tap"
+};
+
 struct MachineConfig {
   static constexpr unsigned kMaxOptionRoms = 16;
+  static constexpr unsigned kMaxNics = 8;
   static constexpr unsigned kMaxVcpus = 64;
   static constexpr unsigned kMaxDrives = 20;
 
@@ -103,6 +127,8 @@ struct MachineConfig {
   std::vector<std::string> option_roms;  // images that firmware runs
   BootConfig boot;
   std::vector<DriveConfig> drives;
+  std::vector<NicConfig> nics;
+  std::vector<BackendConfig> backends;
   std::vector<SerialConfig> serials;  // at most 4: COM1 first
   std::optional<DebugExitConfig> debug_exit;
   std::optional<DebugconConfig> debugcon;

@@ -59,18 +59,24 @@ absl::StatusOr<std::unique_ptr<Machine>> Machine::Create(
   std::unique_ptr<Machine> m(
       new Machine(config, selection.backend->name, loop, std::move(on_event)));
 
-  // 1. Memory, then the files: whatever is missing is found before anything runs.
+  // 1. What leads outside, before there is memory that a child process would share;
+  // then memory and the files: whatever is missing is found before anything runs.
+  Machine* const machine = m.get();
+  ASSIGN_OR_RETURN(m->networks_,
+                   Networks::Open(m->config_, loop, [machine](absl::string_view warning) {
+                     machine->Emit({.name = "warning", .detail = std::string(warning)});
+                   }));
   ASSIGN_OR_RETURN(m->memory_, GuestMemory::Create(config.ram_bytes));
   ASSIGN_OR_RETURN(m->firmware_, Firmware::Create(m->config_, *m->memory_));
 
   // 2. The board.
-  Machine* const machine = m.get();
   BoardContext context;
   context.config = &m->config_;
   context.memory = m->memory_.get();
   context.loop = &loop;
   context.clock = &m->clock_;
   context.control = machine;
+  context.networks = m->networks_.get();
   context.at_standstill = [machine](std::function<void()> work) {
     machine->AtStandstill(std::move(work));
   };

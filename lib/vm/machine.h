@@ -33,6 +33,7 @@
 #include "lib/vm/firmware.h"
 #include "lib/vm/machine_event.h"
 #include "lib/vm/machine_stats.h"
+#include "lib/vm/networks.h"
 #include "lib/vm/vcpu_bus.h"
 #include "lib/vm/vcpu_threads.h"
 
@@ -133,6 +134,7 @@ class Machine final : public dev::SystemControl, public MachineControl {
   std::unique_ptr<MachineStats> stats_;
   std::unique_ptr<cpu::Vm> vm_;
   std::unique_ptr<Firmware> firmware_;
+  std::unique_ptr<Networks> networks_;
   std::unique_ptr<Board> board_;
   std::vector<std::unique_ptr<MachineVcpuBus>> buses_;
   std::vector<std::unique_ptr<cpu::Vcpu>> vcpus_;

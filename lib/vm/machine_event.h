@@ -11,7 +11,8 @@ namespace atl::vm {
 
 // `name` is "start", "stop", "resume", "powerdown", "reset", "crash", "shutdown"
 // (the guest is gone, the process may stay), "end", "tray", "io-error", and, by
-// pvpanic, "panic" and "crash-loaded" (a crash kernel of the guest takes over).
+// pvpanic, "panic" and "crash-loaded" (a crash kernel of the guest takes over). "warning"
+// is for people: a network peer has gone.
 struct MachineEvent {
   absl::string_view name;
   std::string detail = "";        // for people

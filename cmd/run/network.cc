@@ -1,0 +1,382 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cmd/run/network.h"
+
+#include <algorithm>
+#include <array>
+#include <set>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/strip.h"
+#include "lib/base/status_macros.h"
+#include "lib/cli/suggest.h"
+#include "lib/net/tap.h"
+#include "lib/nic/nic.h"
+
+namespace atl::run {
+namespace {
+
+using cli::Kind;
+using cli::Option;
+using cli::Parsed;
+using cli::UsageError;
+
+constexpr uint64_t kMaxFd = 1 << 20;
+constexpr uint64_t kMaxHub = 255;
+constexpr absl::string_view kDefaultModel = "virtio";
+
+constexpr Option kPlaceKeys[] = {
+    {.name = "vlan",
+     .arg = "N",
+     .kind = Kind::kUnsigned,
+     .help = "the hub that it hangs on",
+     .default_text = "0",
+     .max = kMaxHub},
+};
+
+constexpr Option kCardKeys[] = {
+    {.name = "macaddr",
+     .alias = "mac",
+     .arg = "MAC",
+     .kind = Kind::kString,
+     .help = "the card's address",
+     .default_text = "made from the guest's name"},
+    {.name = "model",
+     .arg = "MODEL",
+     .kind = Kind::kString,
+     .help = "the card; model=help lists them",
+     .default_text = "virtio"},
+    {.name = "romfile",
+     .arg = "FILE",
+     .kind = Kind::kString,
+     .help = "ROM for booting over the network; empty: none",
+     .default_text = "the model's, where -boot names n"},
+    {.name = "id", .alias = "name", .arg = "ID", .kind = Kind::kString, .help = "its name"},
+};
+
+constexpr Option kNetdevKeys[] = {
+    {.name = "netdev",
+     .arg = "ID",
+     .kind = Kind::kString,
+     .help = "the -netdev that it is joined with, instead of a hub"},
+};
+
+constexpr Option kBackendKeys[] = {
+    {.name = "id", .alias = "name", .arg = "ID", .kind = Kind::kString, .help = "its name"},
+};
+
+constexpr Option kTapKeys[] = {
+    {.name = "ifname",
+     .arg = "NAME",
+     .kind = Kind::kString,
+     .help = "the interface, made where it is not there",
+     .default_text = "the next free tapN"},
+    {.name = "fd",
+     .arg = "N",
+     .kind = Kind::kUnsigned,
+     .help = "an inherited descriptor of a tap",
+     .max = kMaxFd},
+    {.name = "script",
+     .arg = "FILE",
+     .kind = Kind::kString,
+     .help = "program that gets the interface's name when it is there",
+     .default_text = "no"},
+    {.name = "downscript",
+     .arg = "FILE",
+     .kind = Kind::kString,
+     .help = "program that gets it when the guest has ended",
+     .default_text = "no"},
+    {.name = "vnet_hdr",
+     .arg = "on|off",
+     .kind = Kind::kBool,
+     .help = "leave checksums and segmentation to the host",
+     .default_text = "on"},
+    {.name = "vhost",
+     .arg = "off",
+     .kind = Kind::kEnum,
+     .help = "accepted: off, always",
+     .default_text = "off",
+     .choices = "off"},
+};
+
+constexpr Option kStreamKeys[] = {
+    {.name = "path",
+     .alias = "addr.path",
+     .arg = "SOCKET",
+     .kind = Kind::kString,
+     .help = "the unix socket to connect to"},
+    {.name = "fd",
+     .arg = "N",
+     .kind = Kind::kUnsigned,
+     .help = "an inherited descriptor of a connected socket",
+     .max = kMaxFd},
+    {.name = "addr.type",
+     .arg = "unix",
+     .kind = Kind::kEnum,
+     .help = "accepted: unix",
+     .default_text = "unix",
+     .choices = "unix"},
+    {.name = "server",
+     .arg = "off",
+     .kind = Kind::kEnum,
+     .help = "accepted: off, always",
+     .default_text = "off",
+     .choices = "off"},
+};
+
+template <size_t... kSizes>
+constexpr auto Joined(const Option (&... tables)[kSizes]) {
+  std::array<Option, (kSizes + ...)> out{};
+  size_t n = 0;
+  const auto add = [&](std::span<const Option> table) {
+    for (const Option& o : table) out[n++] = o;
+  };
+  (add(tables), ...);
+  return out;
+}
+
+// As -net and -netdev take them, and as -nic does with the card's.
+constexpr auto kNic = Joined(kPlaceKeys, kCardKeys, kNetdevKeys);
+constexpr auto kTap = Joined(kPlaceKeys, kBackendKeys, kTapKeys);
+constexpr auto kTapNic = Joined(kCardKeys, kTapKeys);
+constexpr auto kStream = Joined(kPlaceKeys, kBackendKeys, kStreamKeys);
+constexpr auto kStreamNic = Joined(kCardKeys, kStreamKeys);
+
+constexpr NetworkKind kKinds[] = {
+    {"nic", "a network card", kNic, kNic},
+    {"tap", "an interface of the host", kTap, kTapNic},
+    {"stream", "a stream socket, as QEMU's and passt's", kStream, kStreamNic},
+    {"none", "nothing", {}, {}},
+};
+
+absl::string_view Canonical(absl::string_view device) {
+  // As QEMU's -device calls it.
+  if (device == "virtio-net-pci" || device == "virtio-net") return "virtio";
+  return device;
+}
+
+// One -net, -nic, -netdev or -device.
+struct Item {
+  std::string what;  // "option '-net tap'"
+  std::string option;
+  const NetworkKind* kind = nullptr;
+  Parsed keys;
+};
+
+class Networks {
+ public:
+  explicit Networks(vm::MachineConfig& machine) : machine_(machine) {}
+
+  absl::Status AddNet(absl::string_view text);
+  absl::Status AddShort(absl::string_view text, unsigned index);
+  absl::Status AddNetdev(absl::string_view text);
+  absl::Status AddDevice(absl::string_view type, absl::string_view rest);
+  absl::Status Finish();
+
+ private:
+  absl::Status AddNic(const Item& item, std::string hub);
+  absl::Status AddBackend(const Item& item, std::string hub);
+  absl::StatusOr<std::string> HubOf(const Item& item) const;
+
+  vm::MachineConfig& machine_;
+  std::set<std::string> netdevs_;
+  std::set<std::string> joined_;  // netdevs that a card has
+};
+
+std::string Names() {
+  return absl::StrJoin(
+      kKinds, ", ", [](std::string* out, const NetworkKind& k) { absl::StrAppend(out, k.name); });
+}
+
+// Takes the first word off and parses the rest by its table.
+absl::StatusOr<Item> ParseItem(absl::string_view option, absl::string_view text,
+                               bool with_card = false) {
+  const size_t comma = std::min(text.find(','), text.size());
+  absl::string_view name = text.substr(0, comma);
+  absl::ConsumePrefix(&name, "type=");
+  const auto* kind = std::find_if(std::begin(kKinds), std::end(kKinds),
+                                  [name](const NetworkKind& k) { return k.name == name; });
+  if (kind == std::end(kKinds)) {
+    std::vector<absl::string_view> names;
+    for (const NetworkKind& k : kKinds) names.push_back(k.name);
+    return UsageError(absl::StrCat("option '", option, "': no such network '", name, "'",
+                                   cli::DidYouMean(name, names), "; there is ", Names()));
+  }
+  Item item;
+  item.option = absl::StrCat(option, " ", name);
+  item.what = absl::StrCat("option '", item.option, "'");
+  item.kind = kind;
+  const absl::string_view rest = comma < text.size() ? text.substr(comma + 1) : "";
+  if (rest.empty()) return item;
+  ASSIGN_OR_RETURN(item.keys,
+                   cli::ParseKeyList(item.what, rest, with_card ? kind->card_keys : kind->keys));
+  return item;
+}
+
+absl::StatusOr<std::string> Networks::HubOf(const Item& item) const {
+  if (item.keys.Has("netdev")) {
+    if (item.keys.Has("vlan")) {
+      return UsageError(absl::StrCat(item.what, ": either 'vlan' or 'netdev'"));
+    }
+    return absl::StrCat("netdev ", item.keys.TextOr("netdev", ""));
+  }
+  return absl::StrCat("vlan ", item.keys.NumberOr("vlan", 0));
+}
+
+absl::Status Networks::AddNet(absl::string_view text) {
+  ASSIGN_OR_RETURN(const Item item, ParseItem("-net", text));
+  if (item.kind->name == "none") return absl::OkStatus();
+  ASSIGN_OR_RETURN(std::string hub, HubOf(item));
+  if (item.kind->name == "nic") return AddNic(item, std::move(hub));
+  return AddBackend(item, std::move(hub));
+}
+
+absl::Status Networks::AddShort(absl::string_view text, unsigned index) {
+  ASSIGN_OR_RETURN(const Item item, ParseItem("-nic", text, true));
+  if (item.kind->name == "none") return absl::OkStatus();
+  if (item.keys.Has("vlan") || item.keys.Has("netdev")) {
+    return UsageError(absl::StrCat(item.what, ": the card and what it is joined with are one: no ",
+                                   "'vlan' or 'netdev'"));
+  }
+  const std::string hub = absl::StrCat("nic ", index);
+  RETURN_IF_ERROR(AddNic(item, hub));
+  return item.kind->name == "nic" ? absl::OkStatus() : AddBackend(item, hub);
+}
+
+absl::Status Networks::AddNetdev(absl::string_view text) {
+  ASSIGN_OR_RETURN(const Item item, ParseItem("-netdev", text));
+  if (item.kind->name == "nic" || item.kind->name == "none") {
+    return UsageError(absl::StrCat(item.what, ": a -netdev is what a card is joined with"));
+  }
+  const std::string id = item.keys.TextOr("id", "");
+  if (id.empty()) return UsageError(absl::StrCat(item.what, ": needs 'id'"));
+  if (!netdevs_.insert(id).second) {
+    return UsageError(absl::StrCat(item.what, ": id '", id, "' is taken"));
+  }
+  return AddBackend(item, absl::StrCat("netdev ", id));
+}
+
+absl::Status Networks::AddDevice(absl::string_view type, absl::string_view rest) {
+  ASSIGN_OR_RETURN(Item item, ParseItem("-device", absl::StrCat("nic,", rest)));
+  item.option = absl::StrCat("-device ", type);
+  item.what = absl::StrCat("option '", item.option, "'");
+  if (item.keys.Has("model")) return UsageError(absl::StrCat(item.what, ": no key 'model'"));
+  if (!item.keys.Has("netdev") && !item.keys.Has("vlan")) {
+    return UsageError(absl::StrCat(item.what, ": needs 'netdev', the id of a -netdev"));
+  }
+  ASSIGN_OR_RETURN(std::string hub, HubOf(item));
+  RETURN_IF_ERROR(AddNic(item, std::move(hub)));
+  machine_.nics.back().model = std::string(Canonical(type));
+  return absl::OkStatus();
+}
+
+absl::Status Networks::AddNic(const Item& item, std::string hub) {
+  vm::NicConfig nic;
+  nic.option = item.option;
+  nic.hub = std::move(hub);
+  nic.model = std::string(Canonical(item.keys.TextOr("model", kDefaultModel)));
+  if (nic::FindNicModel(nic.model) == nullptr) {
+    std::vector<absl::string_view> names;
+    for (const nic::NicModel* m : nic::NicModels()) names.push_back(m->name);
+    return UsageError(absl::StrCat(item.what, ": no such model '", nic.model, "'",
+                                   cli::DidYouMean(nic.model, names), "; there is ", CardNames()));
+  }
+  nic.mac = net::MacFor(machine_.name, static_cast<unsigned>(machine_.nics.size()));
+  if (const std::optional<std::string> text = item.keys.Text("macaddr")) {
+    absl::StatusOr<net::MacAddress> mac = net::ParseMac(*text);
+    if (!mac.ok()) {
+      return UsageError(absl::StrCat(item.what, ": macaddr: ", mac.status().message()));
+    }
+    nic.mac = *mac;
+  }
+  nic.rom = item.keys.Text("romfile");
+  if (item.keys.Has("netdev")) {
+    const std::string id = item.keys.TextOr("netdev", "");
+    if (!joined_.insert(id).second) {
+      return UsageError(absl::StrCat(item.what, ": netdev '", id, "' has a card already"));
+    }
+  }
+  machine_.nics.push_back(std::move(nic));
+  return absl::OkStatus();
+}
+
+absl::Status Networks::AddBackend(const Item& item, std::string hub) {
+  vm::BackendConfig backend;
+  backend.option = item.option;
+  backend.hub = std::move(hub);
+  if (std::optional<uint64_t> fd = item.keys.Number("fd")) {
+    if (*fd < 3) {
+      return UsageError(absl::StrCat(item.what, ": fd=", *fd, " is the terminal's"));
+    }
+    backend.fd = static_cast<int>(*fd);
+  }
+  if (item.kind->name == "stream") {
+    backend.kind = vm::BackendKind::kStream;
+    backend.path = item.keys.TextOr("path", "");
+    if (backend.path.empty() == (backend.fd < 0)) {
+      return UsageError(absl::StrCat(item.what, ": needs either 'path' or 'fd'"));
+    }
+  } else {
+    backend.kind = vm::BackendKind::kTap;
+    backend.ifname = item.keys.TextOr("ifname", "");
+    if (!backend.ifname.empty()) {
+      if (backend.fd >= 0) return UsageError(absl::StrCat(item.what, ": 'ifname' or 'fd'"));
+      const absl::Status name = net::CheckInterfaceName(backend.ifname);
+      if (!name.ok()) return UsageError(absl::StrCat(item.what, ": ifname: ", name.message()));
+    }
+    const auto program = [&item](absl::string_view key) {
+      const std::string text = item.keys.TextOr(key, "no");
+      return text == "no" ? std::string() : text;
+    };
+    backend.script = program("script");
+    backend.down_script = program("downscript");
+    backend.vnet_header = item.keys.OnOr("vnet_hdr", true);
+  }
+  machine_.backends.push_back(std::move(backend));
+  return absl::OkStatus();
+}
+
+absl::Status Networks::Finish() {
+  for (const std::string& id : joined_) {
+    if (netdevs_.count(id) != 0) continue;
+    std::vector<absl::string_view> names(netdevs_.begin(), netdevs_.end());
+    return UsageError(absl::StrCat("netdev=", id, ": there is no -netdev of that id",
+                                   cli::DidYouMean(id, names)));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+std::span<const NetworkKind> NetworkKinds() { return kKinds; }
+
+bool IsCard(absl::string_view device) { return nic::FindNicModel(Canonical(device)) != nullptr; }
+
+std::string CardNames() {
+  return absl::StrJoin(nic::NicModels(), ", ", [](std::string* out, const nic::NicModel* m) {
+    absl::StrAppend(out, m->name);
+  });
+}
+
+absl::Status AddNetworks(const Parsed& args, vm::MachineConfig& machine) {
+  Networks networks(machine);
+  unsigned index = 0;
+  // In the order given: cards are numbered.
+  for (const cli::Given& given : args.given) {
+    const absl::string_view name = given.option->name;
+    if (name == "-net") RETURN_IF_ERROR(networks.AddNet(given.text));
+    if (name == "-nic") RETURN_IF_ERROR(networks.AddShort(given.text, index++));
+    if (name == "-netdev") RETURN_IF_ERROR(networks.AddNetdev(given.text));
+    if (name != "-device") continue;
+    const size_t comma = std::min(given.text.find(','), given.text.size());
+    const std::string type = given.text.substr(0, comma);
+    if (!IsCard(type)) continue;
+    RETURN_IF_ERROR(
+        networks.AddDevice(type, comma < given.text.size() ? given.text.substr(comma + 1) : ""));
+  }
+  return networks.Finish();
+}
+
+}  // namespace atl::run

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <utility>
+
+#include "lib/nic/nic.h"
+#include "lib/virtio/net.h"
+#include "lib/virtio/pci.h"
+
+namespace atl::nic {
+namespace {
+
+std::unique_ptr<pci::PciDevice> Create(NicParts parts) {
+  virtio::PciTransportOptions transport;
+  transport.rom = std::move(parts.rom);
+  return virtio::NewVirtioPci(
+      parts.wiring, parts.memory,
+      virtio::NewNet(parts.memory, parts.port, parts.background, {.mac = parts.mac}),
+      std::move(transport));
+}
+
+}  // namespace
+
+extern const NicModel kVirtioNet;
+const NicModel kVirtioNet = {
+    .name = "virtio",
+    .summary = "virtio-net, modern and transitional; the fastest where the guest has a driver",
+    .rom = "pxe-virtio.rom",
+    .create = Create,
+};
+
+}  // namespace atl::nic

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lib/vm/networks.h"
+
+#include <errno.h>
+#include <fcntl.h>
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "lib/base/status_macros.h"
+#include "lib/base/unique_fd.h"
+#include "lib/host/file.h"
+#include "lib/host/socket.h"
+#include "lib/net/stream.h"
+#include "lib/net/tap.h"
+
+namespace atl::vm {
+namespace {
+
+constexpr char kRomFolder[] = "/usr/lib/ipxe/qemu/";
+constexpr uint64_t kMaxRom = 1 << 20;
+
+// Ours from now on, and not a script's.
+absl::StatusOr<UniqueFd> Inherited(int fd) {
+  if (fcntl(fd, F_SETFD, FD_CLOEXEC) != 0) {
+    return ErrnoError(errno, absl::StrCat("inherited descriptor ", fd));
+  }
+  return UniqueFd(fd);
+}
+
+absl::StatusOr<std::unique_ptr<net::Backend>> OpenTapOf(const BackendConfig& config) {
+  net::TapOptions options;
+  options.ifname = config.ifname;
+  options.script = config.script;
+  options.downscript = config.down_script;
+  options.vnet_header = config.vnet_header;
+  if (config.fd < 0) return net::OpenTap(options);
+  ASSIGN_OR_RETURN(UniqueFd fd, Inherited(config.fd));
+  return net::AdoptTap(std::move(fd), options);
+}
+
+absl::StatusOr<std::unique_ptr<net::Backend>> OpenStreamOf(const BackendConfig& config) {
+  if (config.fd >= 0) {
+    ASSIGN_OR_RETURN(UniqueFd fd, Inherited(config.fd));
+    return net::NewStream(std::move(fd), {.name = absl::StrCat("fd ", config.fd)});
+  }
+  ASSIGN_OR_RETURN(UniqueFd fd, host::ConnectUnix(config.path));
+  return net::NewStream(std::move(fd), {.name = config.path});
+}
+
+absl::StatusOr<std::unique_ptr<net::Backend>> OpenBackend(const BackendConfig& config) {
+  switch (config.kind) {
+    case BackendKind::kTap:
+      return OpenTapOf(config);
+    case BackendKind::kStream:
+      return OpenStreamOf(config);
+  }
+  return absl::InternalError("no such backend");
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Networks>> Networks::Open(
+    const MachineConfig& config, host::EventLoop& loop,
+    std::function<void(absl::string_view)> warn) {
+  std::unique_ptr<Networks> out(new Networks(loop, std::move(warn)));
+  for (const BackendConfig& b : config.backends) {
+    absl::StatusOr<std::unique_ptr<net::Backend>> backend = OpenBackend(b);
+    if (!backend.ok()) return Annotate(backend.status(), b.option);
+    out->HubOf(b.hub).AddBackend(*std::move(backend));
+  }
+  return out;
+}
+
+net::Hub& Networks::HubOf(const std::string& name) {
+  std::unique_ptr<net::Hub>& hub = hubs_[name];
+  if (hub == nullptr) hub = std::make_unique<net::Hub>(loop_);
+  return *hub;
+}
+
+net::Port& Networks::AddCard(const NicConfig& nic, dev::DeviceLock& lock) {
+  return HubOf(nic.hub).AddCard(lock, absl::StrCat(nic.model, " ", net::FormatMac(nic.mac)));
+}
+
+absl::Status Networks::Start() {
+  for (const auto& [name, hub] : hubs_) {
+    if (hub->members() == 1 && warn_) {
+      warn_(absl::StrCat(name, ": only one end is plugged in: ", hub->Describe()));
+    }
+    RETURN_IF_ERROR(hub->Start(warn_));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Networks::Close() {
+  absl::Status first;
+  for (const auto& [name, hub] : hubs_) first.Update(hub->Close());
+  return first;
+}
+
+std::string Networks::Describe() const {
+  std::string out;
+  for (const auto& [name, hub] : hubs_) absl::StrAppend(&out, name, "\n", hub->Describe());
+  return out;
+}
+
+absl::StatusOr<std::vector<uint8_t>> ReadNicRom(const MachineConfig& config, const NicConfig& nic,
+                                                const nic::NicModel& model) {
+  if (nic.rom.has_value()) {
+    if (nic.rom->empty()) return std::vector<uint8_t>();
+    return host::ReadFile(*nic.rom, kMaxRom);
+  }
+  const bool boots =
+      absl::StrCat(config.boot.order, config.boot.once).find('n') != std::string::npos;
+  if (!boots || !config.kernel.empty() || model.rom.empty()) return std::vector<uint8_t>();
+  const std::string path = absl::StrCat(kRomFolder, model.rom);
+  absl::StatusOr<std::vector<uint8_t>> rom = host::ReadFile(path, kMaxRom);
+  if (absl::IsNotFound(rom.status())) {
+    return absl::NotFoundError(
+        absl::StrCat("option '-boot': n: ", path,
+                     " is not there: install Debian's package ipxe-qemu, or name a ROM with "
+                     "romfile="));
+  }
+  return rom;
+}
+
+}  // namespace atl::vm
