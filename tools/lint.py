@@ -52,7 +52,7 @@ LAYERS = {
     "cmd/img": "lib/base lib/block lib/cli",
     "cmd/net": "lib/base lib/cli lib/host lib/hostnet lib/netlink lib/usernet",
     "cmd/run": "lib/base lib/block lib/boot lib/char lib/cli lib/console lib/cpu lib/dev lib/host lib/mem "
-               "lib/net lib/nic lib/qmp lib/ui lib/vm",
+               "lib/net lib/nic lib/qmp lib/ui lib/usernet lib/vm",
     "cmd/vnc": "lib/base lib/cli lib/console lib/host lib/rfb lib/ui",
     "tests/cpu": "lib/base lib/cpu lib/cpu/soft lib/mem",
     "tests/net": "",

@@ -78,6 +78,7 @@ std::string FormatOf(const Disk& d) {
 
 // "tap tap0", "stream /run/passt.sock", "tap fd 3".
 std::string NameOf(const vm::BackendConfig& b) {
+  if (b.kind == vm::BackendKind::kUser) return "user";
   const bool tap = b.kind == vm::BackendKind::kTap;
   const std::string& name = tap ? b.ifname : b.path;
   return absl::StrCat(tap ? "tap" : "stream", " ",

@@ -14,6 +14,7 @@
 #include "lib/cli/suggest.h"
 #include "lib/net/tap.h"
 #include "lib/nic/nic.h"
+#include "lib/usernet/options.h"
 
 namespace atl::run {
 namespace {
@@ -21,6 +22,7 @@ namespace {
 using cli::Kind;
 using cli::Option;
 using cli::Parsed;
+using cli::Repeat;
 using cli::UsageError;
 
 constexpr uint64_t kMaxFd = 1 << 20;
@@ -126,6 +128,84 @@ constexpr Option kStreamKeys[] = {
      .choices = "off"},
 };
 
+constexpr Option kUserKeys[] = {
+    {.name = "net",
+     .arg = "NET",
+     .kind = Kind::kString,
+     .help = "the guest's IPv4 network",
+     .default_text = "10.0.2.0/24"},
+    {.name = "ipv6-net",
+     .arg = "NET",
+     .kind = Kind::kString,
+     .help = "the guest's IPv6 network, a /64",
+     .default_text = "fec0::/64"},
+    {.name = "host",
+     .arg = "ADDR",
+     .kind = Kind::kString,
+     .help = "the gateway's address, which is also the host's",
+     .default_text = "the network's .2"},
+    {.name = "dns",
+     .arg = "ADDR",
+     .kind = Kind::kString,
+     .help = "the name server's address",
+     .default_text = "the network's .3"},
+    {.name = "dhcpstart",
+     .arg = "ADDR",
+     .kind = Kind::kString,
+     .help = "the first address that DHCP gives",
+     .default_text = "the network's .15"},
+    {.name = "hostname",
+     .arg = "NAME",
+     .kind = Kind::kString,
+     .help = "what DHCP tells the guest it is called"},
+    {.name = "domainname", .arg = "NAME", .kind = Kind::kString, .help = "domain that DHCP tells"},
+    {.name = "dnssearch",
+     .arg = "DOMAIN",
+     .kind = Kind::kString,
+     .help = "domain that the guest looks names up in",
+     .repeat = Repeat::kEach},
+    {.name = "tftp",
+     .arg = "FOLDER",
+     .kind = Kind::kString,
+     .help = "serve the files below it by TFTP"},
+    {.name = "bootfile",
+     .arg = "NAME",
+     .kind = Kind::kString,
+     .help = "what a guest that boots from the network loads"},
+    {.name = "tftp-server-name",
+     .arg = "NAME",
+     .kind = Kind::kString,
+     .help = "what DHCP calls the server"},
+    {.name = "hostfwd",
+     .arg = "RULE",
+     .kind = Kind::kString,
+     .help = "forward a port: tcp:[HOSTADDR]:HOSTPORT-[GUESTADDR]:GUESTPORT, or udp:...",
+     .repeat = Repeat::kEach},
+    {.name = "restrict",
+     .arg = "on|off",
+     .kind = Kind::kBool,
+     .help = "the guest reaches neither host nor world; forwards work",
+     .default_text = "off"},
+    {.name = "ipv4",
+     .arg = "on|off",
+     .kind = Kind::kBool,
+     .help = "with IPv4",
+     .default_text = "on"},
+    {.name = "ipv6",
+     .arg = "on|off",
+     .kind = Kind::kBool,
+     .help = "with IPv6",
+     .default_text = "on"},
+    {.name = "mtu",
+     .arg = "N",
+     .kind = Kind::kUnsigned,
+     .help = "the largest packet",
+     .default_text = "1500",
+     .min = 576,
+     .max = 65521},
+    {.name = "pcap", .arg = "FILE", .kind = Kind::kString, .help = "write all frames to it"},
+};
+
 template <size_t... kSizes>
 constexpr auto Joined(const Option (&... tables)[kSizes]) {
   std::array<Option, (kSizes + ...)> out{};
@@ -141,12 +221,15 @@ constexpr auto Joined(const Option (&... tables)[kSizes]) {
 constexpr auto kNic = Joined(kPlaceKeys, kCardKeys, kNetdevKeys);
 constexpr auto kTap = Joined(kPlaceKeys, kBackendKeys, kTapKeys);
 constexpr auto kTapNic = Joined(kCardKeys, kTapKeys);
+constexpr auto kUser = Joined(kPlaceKeys, kBackendKeys, kUserKeys);
+constexpr auto kUserNic = Joined(kCardKeys, kUserKeys);
 constexpr auto kStream = Joined(kPlaceKeys, kBackendKeys, kStreamKeys);
 constexpr auto kStreamNic = Joined(kCardKeys, kStreamKeys);
 
 constexpr NetworkKind kKinds[] = {
     {"nic", "a network card", kNic, kNic},
     {"tap", "an interface of the host", kTap, kTapNic},
+    {"user", "a network that needs no rights", kUser, kUserNic},
     {"stream", "a stream socket, as QEMU's and passt's", kStream, kStreamNic},
     {"none", "nothing", {}, {}},
 };
@@ -302,6 +385,52 @@ absl::Status Networks::AddNic(const Item& item, std::string hub) {
   return absl::OkStatus();
 }
 
+absl::StatusOr<usernet::Options> UserOptions(const Item& item) {
+  usernet::Options o;
+  const auto wrong = [&item](absl::string_view key, absl::string_view why) {
+    return UsageError(absl::StrCat(item.what, ": ", key, ": ", why));
+  };
+  for (absl::string_view key : {"net", "ipv6-net"}) {
+    if (const std::optional<std::string> text = item.keys.Text(key)) {
+      const absl::Status parsed = usernet::ParseNetwork(*text, &o);
+      if (!parsed.ok()) return wrong(key, parsed.message());
+    }
+  }
+  const struct {
+    absl::string_view key;
+    uint32_t* to;
+  } addresses[] = {{"host", &o.gateway}, {"dns", &o.nameserver}, {"dhcpstart", &o.first_lease}};
+  for (const auto& [key, to] : addresses) {
+    const std::optional<std::string> text = item.keys.Text(key);
+    if (!text) continue;
+    const std::optional<usernet::IpAddress> address = usernet::IpAddress::Parse(*text);
+    if (!address || !address->is4()) {
+      return wrong(key, absl::StrCat("'", *text, "' is no IPv4 address"));
+    }
+    *to = address->v4();
+  }
+  o.ipv4 = item.keys.OnOr("ipv4", true);
+  o.ipv6 = item.keys.OnOr("ipv6", true);
+  o.hostname = item.keys.TextOr("hostname", "");
+  o.domain = item.keys.TextOr("domainname", "");
+  for (const cli::Given* g : item.keys.All("dnssearch")) o.search.push_back(g->text);
+  o.tftp = item.keys.TextOr("tftp", "");
+  o.bootfile = item.keys.TextOr("bootfile", "");
+  o.next_server = item.keys.TextOr("tftp-server-name", "");
+  for (const cli::Given* g : item.keys.All("hostfwd")) {
+    absl::StatusOr<usernet::Forward> forward = usernet::ParseForward(g->text);
+    if (!forward.ok()) return wrong("hostfwd", forward.status().message());
+    o.forwards.push_back(*std::move(forward));
+  }
+  o.restricted = item.keys.OnOr("restrict", false);
+  o.mtu = static_cast<uint32_t>(item.keys.NumberOr("mtu", o.mtu));
+  o.pcap = item.keys.TextOr("pcap", "");
+  absl::StatusOr<usernet::Options> completed = usernet::Completed(o);
+  if (!completed.ok())
+    return UsageError(absl::StrCat(item.what, ": ", completed.status().message()));
+  return completed;
+}
+
 absl::Status Networks::AddBackend(const Item& item, std::string hub) {
   vm::BackendConfig backend;
   backend.option = item.option;
@@ -312,7 +441,10 @@ absl::Status Networks::AddBackend(const Item& item, std::string hub) {
     }
     backend.fd = static_cast<int>(*fd);
   }
-  if (item.kind->name == "stream") {
+  if (item.kind->name == "user") {
+    backend.kind = vm::BackendKind::kUser;
+    ASSIGN_OR_RETURN(backend.user, UserOptions(item));
+  } else if (item.kind->name == "stream") {
     backend.kind = vm::BackendKind::kStream;
     backend.path = item.keys.TextOr("path", "");
     if (backend.path.empty() == (backend.fd < 0)) {

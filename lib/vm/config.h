@@ -15,6 +15,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "lib/net/mac.h"
+#include "lib/usernet/options.h"
 
 namespace atl::vm {
 
@@ -87,7 +88,7 @@ struct NicConfig {
 };
 
 // What a hub leads to outside.
-enum class BackendKind : uint8_t { kTap, kStream };
+enum class BackendKind : uint8_t { kTap, kStream, kUser };
 struct BackendConfig {
   BackendKind kind = BackendKind::kTap;
   std::string hub;
@@ -97,6 +98,7 @@ struct BackendConfig {
   std::string script;       // of a tap; empty: none
   std::string down_script;  // the same
   bool vnet_header = true;  // of a tap
+  usernet::Options user;    // of the network that needs no rights
   std::string option;       // "-net tap"
 };
 

@@ -183,6 +183,28 @@ class Net(unittest.TestCase):
         self.transfer()
         peer.join(30)
 
+    def test_user(self):
+        self.boot("-net", "user,vlan=1,hostfwd=tcp:127.0.0.1:5022-:22", address="10.0.2.15")
+        self.guest.command("ip route add default via 10.0.2.2")
+        self.forward(5022, 22)
+        self.transfer("10.0.2.2", "127.0.0.1")
+
+    def forward(self, port, guest_port):
+        """The host's port leads to the guest's."""
+        self.guest.type("echo from the guest | nc -l -p %d" % guest_port)
+        self.guest.expect("\n")
+        words = b""
+        for _ in range(100):
+            try:
+                with socket.create_connection(("127.0.0.1", port)) as s:
+                    s.settimeout(10)
+                    words = s.recv(100)
+                    break
+            except OSError:  # the guest does not listen yet
+                time.sleep(0.1)
+        self.assertEqual(words, b"from the guest\n")
+        self.guest.expect(PROMPT)
+
     def test_inherited_tap(self):
         tap = os.open("/dev/net/tun", os.O_RDWR)
         fcntl.ioctl(tap, TUNSETIFF, struct.pack("16sH22x", b"given0", IFF_TAP | IFF_NO_PI))
