@@ -54,6 +54,7 @@ LAYERS = {
     "cmd/run": "lib/base lib/block lib/boot lib/char lib/cli lib/console lib/cpu lib/dev lib/host lib/mem "
                "lib/net lib/nic lib/qmp lib/ui lib/usernet lib/vm",
     "cmd/vnc": "lib/base lib/cli lib/console lib/host lib/rfb lib/ui",
+    "cmd/stat": "lib/base lib/cli lib/host lib/stats lib/stats/sources",
     "tests/cpu": "lib/base lib/cpu lib/cpu/soft lib/mem",
     "tests/net": "",
     "tests/run": "",

@@ -23,6 +23,8 @@
 namespace atl::stats {
 namespace {
 
+// A busy host may let a guest's process wait.
+constexpr uint64_t kPatienceNs = 2'000'000'000;
 constexpr char kVmLink[] = "anon_inode:kvm-vm-stats";
 constexpr char kVcpuLink[] = "anon_inode:kvm-vcpu-stats:";
 constexpr char kOurLink[] = "/memfd:atoll-stats";
@@ -138,16 +140,16 @@ class FdSource final : public Source {
     absl::Status status = TryRun(e);
     if (status.ok()) return;
     refused_ = Annotate(status, e.name);
-    // It may be about to start, or to end.
-    if (complained_.insert(e.pid).second && !absl::IsUnavailable(status) &&
-        !absl::IsNotFound(status)) {
+    // One that is about to start or to end does not answer: it is asked again.
+    if (!absl::IsUnavailable(status) && !absl::IsNotFound(status) &&
+        !absl::IsDeadlineExceeded(status) && complained_.insert(e.pid).second) {
       Note(std::string(refused_.message()));
     }
   }
 
   absl::Status TryRun(const host::VmEntry& e) {
     ASSIGN_OR_RETURN(std::unique_ptr<QmpClient> client,
-                     QmpClient::Connect(absl::StrCat(e.folder, "/control")));
+                     QmpClient::Connect(absl::StrCat(e.folder, "/control"), kPatienceNs));
     Vm vm;
     vm.pid = e.pid;
     vm.process = OpenPid(e.pid);

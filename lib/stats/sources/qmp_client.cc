@@ -15,12 +15,12 @@
 
 namespace atl::stats {
 namespace {
-constexpr uint64_t kGreetingNs = 150'000'000;
 constexpr uint64_t kReplyNs = 1'000'000'000;
 constexpr size_t kMaxFdsKept = 1024;
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<QmpClient>> QmpClient::Connect(const std::string& path) {
+absl::StatusOr<std::unique_ptr<QmpClient>> QmpClient::Connect(const std::string& path,
+                                                              uint64_t patience_ns) {
   ASSIGN_OR_RETURN(UniqueFd socket, host::ConnectUnix(path));
   std::unique_ptr<QmpClient> out(new QmpClient(std::move(socket)));
   ucred peer{};
@@ -28,7 +28,7 @@ absl::StatusOr<std::unique_ptr<QmpClient>> QmpClient::Connect(const std::string&
   if (getsockopt(out->socket_.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0) {
     out->pid_ = peer.pid;
   }
-  out->deadline_ns_ = host::MonotonicNs() + kGreetingNs;
+  out->deadline_ns_ = host::MonotonicNs() + patience_ns;
   absl::StatusOr<qmp::JsonValue> greeting = out->Next();
   if (!greeting.ok()) return Annotate(greeting.status(), path);
   if (greeting->Find("QMP") == nullptr) {

@@ -5,8 +5,10 @@
 #ifndef LIB_STATS_SOURCES_QMP_CLIENT_H_
 #define LIB_STATS_SOURCES_QMP_CLIENT_H_
 
+#include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -19,8 +21,9 @@ namespace atl::stats {
 class QmpClient {
  public:
   // Connects, hears the greeting and negotiates. DeadlineExceeded where nobody
-  // answers: many servers talk to one client at a time.
-  static absl::StatusOr<std::unique_ptr<QmpClient>> Connect(const std::string& path);
+  // answers within `patience_ns`: many servers talk to one client at a time.
+  static absl::StatusOr<std::unique_ptr<QmpClient>> Connect(const std::string& path,
+                                                            uint64_t patience_ns);
 
   // The value that is returned. `arguments` is JSON, or empty. A FailedPrecondition
   // is the server's own error, any other one the connection's, which is then over.

@@ -17,6 +17,9 @@
 namespace atl::stats {
 namespace {
 
+// For the greeting of a socket that was found by the way, and of one that was named.
+constexpr uint64_t kFoundNs = 150'000'000, kNamedNs = 2'000'000'000;
+
 // Paths of the QMP sockets that a QEMU command line makes.
 std::vector<std::string> SocketsOf(const std::vector<std::string>& words) {
   std::vector<std::string> out;
@@ -94,7 +97,7 @@ class QmpSource final : public Source {
   bool Try(const std::string& path, const std::string& name) {
     Vm vm;
     vm.name = name;
-    absl::Status status = Open(path, vm);
+    absl::Status status = Open(path, path == name ? kNamedNs : kFoundNs, vm);
     if (status.ok()) status = ReadVm(vm);
     if (!status.ok()) {
       refused_ = Annotate(status, path);
@@ -108,8 +111,8 @@ class QmpSource final : public Source {
     return true;
   }
 
-  static absl::Status Open(const std::string& path, Vm& vm) {
-    ASSIGN_OR_RETURN(vm.client, QmpClient::Connect(path));
+  static absl::Status Open(const std::string& path, uint64_t patience_ns, Vm& vm) {
+    ASSIGN_OR_RETURN(vm.client, QmpClient::Connect(path, patience_ns));
     ASSIGN_OR_RETURN(qmp::JsonValue schemas, vm.client->Call("query-stats-schemas"));
     ASSIGN_OR_RETURN(vm.schemas, ParseQmpSchemas(schemas));
     return absl::OkStatus();
