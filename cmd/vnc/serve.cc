@@ -213,12 +213,9 @@ absl::Status Listen(const Endpoint& e, bool web, Listening* out) {
 
 // Everything is open. What a viewer could make of a hole in this process is to be
 // little: it has a picture, read-only, and a keyboard.
-absl::Status GiveUpTheRest(const Listening& listening) {
+absl::Status GiveUpTheRest() {
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-  host::LockdownOptions options;
-  // The names of our own sockets are removed at the end, by us.
-  (void)listening;
-  absl::StatusOr<host::LockdownResult> done = host::LockDown(options);
+  absl::StatusOr<host::LockdownResult> done = host::LockDown({});
   if (absl::IsUnimplemented(done.status())) {
     cli::PrintWarning(cli::ProgramName(), absl::StrCat("no sandbox: ", done.status().message()));
     return absl::OkStatus();
@@ -226,7 +223,7 @@ absl::Status GiveUpTheRest(const Listening& listening) {
   RETURN_IF_ERROR(done.status());
   return host::CheckLockdown(*done);
 #else
-  (void)listening;
+  // The sanitizers' runtime reads /proc.
   return absl::OkStatus();
 #endif
 }
@@ -268,10 +265,11 @@ absl::StatusOr<int> Run(const cli::Parsed& args) {
   options.view_only = args.Has("--view-only");
   options.max_clients = static_cast<unsigned>(args.NumberOr("--max-clients", 32));
   options.name = args.TextOr("--name", args.operands[0]);
-  options.log = [](absl::string_view line) {
+  const auto say = [](absl::string_view line) {
     const std::string text = absl::StrCat(cli::ProgramName(), ": ", cli::Printable(line), "\n");
     fwrite(text.data(), 1, text.size(), stderr);
   };
+  options.log = say;
 
   Listening listening;
   for (const Endpoint& e : endpoints) RETURN_IF_ERROR(Listen(e, web, &listening));
@@ -293,13 +291,13 @@ absl::StatusOr<int> Run(const cli::Parsed& args) {
   ASSIGN_OR_RETURN(
       const std::unique_ptr<rfb::Server> server,
       rfb::Server::Create(loop.get(), &link, std::move(options), std::move(listening.listeners)));
-  RETURN_IF_ERROR(GiveUpTheRest(listening));
+  RETURN_IF_ERROR(GiveUpTheRest());
   RETURN_IF_ERROR(link.Start(server.get()));
   loop->Run();
   server->DisconnectAll(end.ok() ? "the server ends" : end.message());
   // The guest's end is no failure of ours.
   if (absl::IsUnavailable(end)) {
-    cli::PrintWarning(cli::ProgramName(), end.message());
+    say(end.message());
     return cli::kExitDone;
   }
   RETURN_IF_ERROR(end);

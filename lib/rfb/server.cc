@@ -122,6 +122,15 @@ class Server::Impl {
       }
     }
     if (clients_.size() >= options_.max_clients) {
+      // Strangers who only sit there do not keep others out.
+      const auto idler = std::find_if(clients_.begin(), clients_.end(),
+                                      [](const auto& c) { return !c->seen && c->end.ok(); });
+      if (idler != clients_.end()) {
+        (*idler)->end = absl::UnavailableError("it had not come in, and another one wants to");
+        Finish(idler->get());
+      }
+    }
+    if (clients_.size() >= options_.max_clients) {
       Log(absl::StrCat("denied ", peer.name, ": ", clients_.size(), " viewers are there already"));
       return;
     }

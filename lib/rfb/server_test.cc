@@ -233,6 +233,24 @@ TEST_F(ServerTest, OneTooManyIsDenied) {
   EXPECT_TRUE(Logged("2 viewers are there already"));
 }
 
+TEST_F(ServerTest, StrangersWhoSitThereKeepNobodyOut) {
+  ServerOptions options;
+  options.max_clients = 3;
+  Start(std::move(options));
+  Peer in = Connect();
+  in.Enter();
+  std::vector<Peer> idle;
+  for (int i = 0; i < 10; ++i) {
+    idle.push_back(Connect());
+    EXPECT_EQ(idle.back().Exactly(12), "RFB 003.008\n");
+  }
+  EXPECT_EQ(clients(), 3u);
+  Peer late = Connect();
+  late.Enter();
+  in.Write(RequestMessage(false, {0, 0, 16, 16}));
+  EXPECT_EQ(in.Exactly(4 + 12 + 1024).size(), 1040u);
+}
+
 // Somebody who reads nothing any more is no one else's trouble.
 TEST_F(ServerTest, AViewerThatStopsReadingStopsNobodyElse) {
   Start();
