@@ -44,7 +44,7 @@ LAYERS = {
     "lib/cpu/soft": "lib/base lib/cpu lib/mem",
     "lib/boot": "lib/base lib/cpu lib/host lib/mem",
     "lib/vm": "lib/base lib/block lib/boot lib/char lib/cpu lib/dev lib/floppy lib/host lib/ide lib/mem "
-              "lib/net lib/nic lib/pci lib/stats lib/ui lib/vga lib/virtio lib/work",
+              "lib/net lib/nic lib/pci lib/stats lib/ui lib/usernet lib/vga lib/virtio lib/work",
     "lib/console": "lib/base lib/host lib/ui",
     "lib/rfb": "lib/base lib/host lib/ui",
     "lib/qmp": "lib/base lib/cli lib/cpu lib/host lib/ui lib/vm",

@@ -392,7 +392,8 @@ constexpr Option kOptions[] = {
     {.name = "-net",
      .arg = "TYPE[,KEY=VALUE]",
      .kind = Kind::kString,
-     .help = "put a card (nic) or what it leads to (user, tap, stream) on hub vlan=N; help lists all",
+     .help =
+         "put a card (nic) or what it leads to (user, tap, stream) on hub vlan=N; help lists all",
      .group = kNetworkGroup,
      .repeat = Repeat::kEach,
      .more_choices = NetworkNames},
