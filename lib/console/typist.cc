@@ -25,8 +25,7 @@ bool HasCase(char32_t c) {
 
 Typist::Typist(host::EventLoop& loop, ui::Input& input, const ui::Layout& layout,
                std::function<void()> delivered)
-    : loop_(loop),
-      input_(input),
+    : input_(input),
       layout_(layout),
       delivered_(std::move(delivered)),
       timer_(loop.NewTimer([this] { OnTimer(); })) {}

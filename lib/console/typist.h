@@ -63,7 +63,6 @@ class Typist {
   void Next();
   void OnTimer();
 
-  host::EventLoop& loop_;
   ui::Input& input_;
   const ui::Layout& layout_;
   const std::function<void()> delivered_;
