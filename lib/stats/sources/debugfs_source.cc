@@ -67,10 +67,8 @@ class DebugfsSource final : public Source {
     for (auto& [path, vm] : vms_) {
       if (!vm.group->alive) continue;
       for (size_t i = 0; i < vm.files.size(); ++i) {
-        char text[32];
-        const ssize_t n = pread(vm.files[i].get(), text, sizeof text, 0);
-        uint64_t value;
-        if (n <= 0 || !absl::SimpleAtoi(absl::string_view(text, static_cast<size_t>(n)), &value)) {
+        uint64_t value = 0;
+        if (ReadValue(vm.files[i], &value) != 0) {
           // The VM's last values stay.
           vm.group->alive = false;
           break;
@@ -83,9 +81,20 @@ class DebugfsSource final : public Source {
 
  private:
   struct Vm {
-    std::vector<UniqueFd> files;
+    std::vector<std::string> files;
     Group* group = nullptr;
   };
+
+  // 0, an errno, or EINVAL for what is no number. These files can be read once
+  // for each time that they are opened: they are not seekable.
+  int ReadValue(const std::string& file, uint64_t* value) const {
+    const UniqueFd fd(open_(file.c_str()));
+    if (!fd.valid()) return errno;
+    char text[32];
+    const ssize_t n = read(fd.get(), text, sizeof text);
+    if (n < 0) return errno;
+    return absl::SimpleAtoi(absl::string_view(text, static_cast<size_t>(n)), value) ? 0 : EINVAL;
+  }
 
   absl::Status DiscoverIn(const std::string& root, const std::vector<std::string>& names) {
     bool folders = false;
@@ -120,31 +129,23 @@ class DebugfsSource final : public Source {
       struct stat st;
       const std::string file = absl::StrCat(path, "/", name);
       if (stat(file.c_str(), &st) != 0 || !S_ISREG(st.st_mode)) continue;
-      UniqueFd fd(open_(file.c_str()));
-      if (!fd.valid()) {
-        if (errno == ENOENT) continue;
+      uint64_t value = 0;
+      const int error = ReadValue(file, &value);
+      if (error == ENOENT || error == EINVAL || error == ENODEV) continue;  // gone, or no counter
+      if (error != 0) {
         refused_ =
-            errno == EPERM
+            error == EPERM
                 ? absl::PermissionDeniedError(absl::StrCat(path, ": unreadable (kernel lockdown)"))
-                : ErrnoError(errno, file);
+                : ErrnoError(error, file);
         // What was read before is gone too: half of it would be a false picture.
         for (auto& [other, open] : vms_) open.group->alive = false;
         return refused_;
       }
-      char text[32];
-      const ssize_t n = pread(fd.get(), text, sizeof text, 0);
-      if (n < 0 && (errno == EPERM || errno == EACCES)) {
-        refused_ =
-            absl::PermissionDeniedError(absl::StrCat(path, ": unreadable (kernel lockdown)"));
-        return refused_;
-      }
-      uint64_t value;
-      if (n <= 0 || !absl::SimpleAtoi(absl::string_view(text, static_cast<size_t>(n)), &value)) {
-        continue;  // no counter
-      }
       Descriptor d;
       d.name = name;
       if (const Field* f = FindField(name)) {
+        // Of a histogram there is nothing but the first bucket here.
+        if (f->type == Type::kLogHist || f->type == Type::kLinearHist) continue;
         d.type = f->type;
         d.unit = f->unit;
         d.exponent = f->exponent;
@@ -154,7 +155,7 @@ class DebugfsSource final : public Source {
       d.offset = schema->words * 8;
       ++schema->words;
       schema->fields.push_back(std::move(d));
-      vm.files.push_back(std::move(fd));
+      vm.files.push_back(file);
       if (vm.files.size() == kMaxDescriptors) break;
     }
     if (vm.files.empty()) return absl::OkStatus();

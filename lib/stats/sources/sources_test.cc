@@ -116,6 +116,27 @@ TEST_F(SysrootTest, LockdownIsSaidAndNothingIsZero) {
   EXPECT_TRUE(c->rows().empty());
 }
 
+TEST_F(SysrootTest, FilesAreReadAsTheKernelsCanBe) {
+  const std::string file = "/sys/kernel/debug/kvm/70-11/exits";
+  Put(file, "5\n");
+  Put("/sys/kernel/debug/kvm/70-11/halt_wait_hist", "3\n");
+  // Like them, a pipe has no positions and is read once.
+  auto c = Collect(NewDebugfsSource(options_, [](const char* path) {
+    int ends[2];
+    if (pipe(ends) != 0) return -1;
+    const std::string text = FileText(path);
+    EXPECT_EQ(write(ends[1], text.data(), text.size()), static_cast<ssize_t>(text.size()));
+    close(ends[1]);
+    return ends[0];
+  }));
+  ASSERT_OK(c->Sample({}));
+  Put(file, "12\n");
+  ASSERT_OK(c->Sample({}));
+  EXPECT_EQ(Find(*c, "exits")->total[0], 12u);
+  EXPECT_EQ(Find(*c, "exits")->delta[0], 7u);
+  EXPECT_EQ(Find(*c, "halt_wait_hist"), nullptr);
+}
+
 TEST_F(SysrootTest, NothingThere) {
   auto c = Collect(NewDebugfsSource(options_), NewTraceSource(options_));
   absl::Status status = c->Sample({});
