@@ -79,7 +79,10 @@ class Fake:
 
     def serve(self):
         while True:
-            c, _ = self.server.accept()
+            try:
+                c, _ = self.server.accept()
+            except OSError:  # closed
+                return
             threading.Thread(target=self.talk, args=(c,), daemon=True).start()
 
     def talk(self, c):
