@@ -171,7 +171,8 @@ absl::StatusOr<int> RunBridge(const cli::Parsed& args) {
   }
   if (args.Has("-f")) {
     wish.foreground = true;
-    return Stay(args, name, wish.nat, !args.Has("--no-dhcp"), &wish,
+    wish.serves = !args.Has("--no-dhcp");
+    return Stay(args, name, wish.nat, wish.serves, &wish,
                 [](const hostnet::Host& host, const void* about, hostnet::NftOwner* owner) {
                   hostnet::BridgeWish mine = *static_cast<const hostnet::BridgeWish*>(about);
                   mine.owner = owner;

@@ -240,7 +240,7 @@ absl::StatusOr<BridgePlan> PlanBridgeUp(const Host& host, const BridgeWish& wish
   if (add_address) AddAddress(host, wish.name, *address, &changes);
   if (wish.nat && address) {
     Tag nat_tag = NewTag("nat", !wish.foreground);
-    changes.Append(PlanNat({wish.name, *address, nat_tag}, host.rules, wish.owner));
+    changes.Append(PlanNat({wish.name, *address, nat_tag, wish.serves}, host.rules, wish.owner));
   }
   const bool retag = !adopted && old_alias != last.Text();
   if (link != nullptr && changes.empty() && !retag) return out;

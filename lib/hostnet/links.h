@@ -35,6 +35,7 @@ struct BridgeWish {
   std::optional<netlink::IpPrefix> address;  // of the host, with the subnet's length
   bool any_address = false;                  // a free subnet, or the one that it has
   bool nat = false;                          // needs an address
+  bool serves = false;                       // DHCP and DNS, as Nat::serves
   // Not kept: the bridge belongs to this process and the table to `owner`, which
   // must outlive the plan.
   bool foreground = false;

@@ -240,6 +240,14 @@ Plan PlanNat(const Nat& nat, const Ruleset& rules, NftOwner* owner) {
       accepting.push_back(AcceptCommand(place, nat.link, in, comment));
     }
   }
+  const NftChain* input = rules.FindChain("ip", "filter", "INPUT");
+  if (nat.serves && input != nullptr && input->hook == "input" && input->drops) {
+    for (const int port : {53, 67}) {
+      accepting.push_back(absl::StrCat("insert rule ip filter INPUT iifname \"", nat.link,
+                                       "\" udp dport ", port, " counter accept comment \"", comment,
+                                       "\""));
+    }
+  }
   if (same) return plan;
 
   std::vector<std::string> commands = NatRemoval(nat.link, rules);

@@ -12,7 +12,8 @@
 //   in DOCKER-USER where Docker is, which Docker leaves alone
 //   firewalld: the interface is put into the zone "trusted"
 //
-// Each rule has a comment with a tag (tag.h) by which it is found again. A
+// Where the host serves there, and iptables' chain INPUT drops by policy, DHCP and
+// DNS are accepted in it. Each rule has a comment with a tag (tag.h) by which it is found again. A
 // hand-made table that drops is left alone: check.h finds it.
 #ifndef LIB_HOSTNET_NAT_H_
 #define LIB_HOSTNET_NAT_H_
@@ -35,6 +36,7 @@ struct Nat {
   std::string link;          // name of the interface; CheckName() takes it
   netlink::IpPrefix subnet;  // of the guests; the host's bits do not matter
   Tag tag;                   // kept, or of the process that holds it; kind "nat"
+  bool serves = false;       // this host answers DHCP and DNS there
 };
 
 // "atoll-br0"

@@ -223,6 +223,11 @@ def test_addresses_and_names_in_the_foreground():
     server = world()
     resolver = server.start(sys.executable, "-c", RESOLVER, stdout=subprocess.PIPE, text=True)
     check(resolver.stdout.readline() == "ready\n", "the resolver does not run")
+    # A host that lets nothing in but answers.
+    sh("iptables-nft -P INPUT DROP; iptables-nft -P FORWARD DROP; "
+       "iptables-nft -A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT; "
+       "iptables-nft -A INPUT -p tcp -j ACCEPT")
+    rules = sh("iptables-nft -S").stdout
     p = foreground("bridge", "up", "br0", "--subnet", "10.0.1.1/24", "--resolver", "203.0.113.9",
                    "--resolver", "203.0.113.10")
     for i in (0, 1):
@@ -237,11 +242,13 @@ def test_addresses_and_names_in_the_foreground():
         guest.run("ip", "route", "add", "default", "via", said[1])
         check(asks(guest, "203.0.113.9") == "203.0.113.1")
         check(guest.run(sys.executable, "-c", QUESTION).stdout == "all\n")
+    check("--dport 67" in sh("iptables-nft -S").stdout, "iptables does not know the rule")
     # It serves this bridge alone: another may have the ports.
     q = foreground("bridge", "up", "br1", "--subnet", "10.0.2.1/24")
     for process in (p, q):
         process.terminate()
         check(process.wait() == 0)
+    check(sh("iptables-nft -S").stdout == rules, sh("iptables-nft -S").stdout)
     e = net("bridge", "up", "br0", "--subnet", "10.0.1.1/24", "-f", "--resolver", "nobody", ok=2)
     check("nobody" in e.stderr and "br0" not in links(), e.stderr)
 
