@@ -78,6 +78,7 @@ void TcpTable::Receive(const InPacket& packet, bool payload_stays) {
 }
 
 void TcpTable::Open(const Key& key, const Segment& syn) {
+  if (host_->IsNameserver(key.remote)) host_->ReadResolvers();
   const std::optional<Endpoint> to = host_->Out(key.remote);
   if (!to || key.guest.port == 0 || !MakeRoom()) {
     SendReset(wire_, key.guest, key.remote, syn);

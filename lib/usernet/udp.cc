@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <optional>
 #include <utility>
@@ -48,7 +49,11 @@ Wire::Sent SendUdp(Wire* wire, const Endpoint& from, const Endpoint& to,
 }
 
 UdpTable::UdpTable(host::EventLoop* loop, Wire* wire, HostSide* host, size_t max_flows)
-    : loop_(loop), wire_(wire), host_(host), max_flows_(max_flows), buffer_(new uint8_t[kLargest]) {
+    : loop_(loop),
+      wire_(wire),
+      host_(host),
+      max_flows_(max_flows),
+      buffer_(new uint8_t[kBatch * kLargest]) {
   timer_ = loop->NewTimer([this] { Expire(); });
 }
 
@@ -121,18 +126,21 @@ void UdpTable::Expire() {
 }
 
 void UdpTable::Remember(Flow* flow, const Endpoint& host, const Endpoint& shown) {
-  for (size_t i = 0; i < flow->peer_count; ++i) {
-    if (flow->peers[i].host == host && flow->peers[i].shown == shown) return;
+  for (const Peer& p : flow->peers) {
+    if (p.host == host && p.shown == shown) return;
+  }
+  const size_t most = flow->forward ? kForwardPeers : kPeers;
+  if (flow->peers.size() < most) {
+    flow->peers.push_back({host, shown});
+    return;
   }
   flow->peers[flow->next_peer] = {host, shown};
-  flow->next_peer = (flow->next_peer + 1) % kPeers;
-  flow->peer_count = std::min(flow->peer_count + 1, kPeers);
+  flow->next_peer = (flow->next_peer + 1) % most;
 }
 
 const UdpTable::Peer* UdpTable::FindPeer(const Flow& flow, const Endpoint& host) const {
   const Peer* same_address = nullptr;
-  for (size_t i = 0; i < flow.peer_count; ++i) {
-    const Peer& p = flow.peers[i];
+  for (const Peer& p : flow.peers) {
     if (p.host == host) return &p;
     if (p.host.address == host.address) same_address = &p;
   }
@@ -143,8 +151,8 @@ const UdpTable::Peer* UdpTable::FindPeer(const Flow& flow, const Endpoint& host)
 UdpTable::Flow* UdpTable::ForwardOf(const Endpoint& guest, const Endpoint& to) {
   for (const auto& f : forwards_) {
     if (f->key.guest.port != guest.port || !(f->key.guest.address == guest.address)) continue;
-    for (size_t i = 0; i < f->peer_count; ++i) {
-      if (f->peers[i].shown == to) return f.get();
+    for (const Peer& p : f->peers) {
+      if (p.shown == to) return f.get();
     }
   }
   return nullptr;
@@ -156,8 +164,8 @@ void UdpTable::Receive(const Endpoint& guest, const Endpoint& to,
   Flow* flow = ForwardOf(guest, to);
   std::optional<Endpoint> target;
   if (flow != nullptr) {
-    for (size_t i = 0; i < flow->peer_count; ++i) {
-      if (flow->peers[i].shown == to) target = flow->peers[i].host;
+    for (const Peer& p : flow->peers) {
+      if (p.shown == to) target = p.host;
     }
   } else {
     const bool dns = host_->IsNameserver(to);
@@ -196,7 +204,7 @@ void UdpTable::Receive(const Endpoint& guest, const Endpoint& to,
     if (flow == nullptr) return;
     if (dns) {
       ++flow->unanswered;
-      flow->peer_count = flow->next_peer = 0;  // that one alone may answer
+      flow->peers.clear();  // that one alone may answer
     }
     Remember(flow, *target, to);
   }
@@ -246,14 +254,27 @@ void UdpTable::RemoveForward(int fd) {
 }
 
 void UdpTable::Ready(Flow* flow) {
-  for (int i = 0; i < kDatagramsPerTurn; ++i) {
-    SocketAddress from;
-    const ssize_t n =
-        recvfrom(flow->socket.get(), buffer_.get(), kLargest, MSG_DONTWAIT, from.get(), &from.size);
+  std::array<SocketAddress, kBatch> from;
+  std::array<iovec, kBatch> parts;
+  std::array<mmsghdr, kBatch> messages;
+  for (int i = 0; i < kBatchesPerTurn; ++i) {
+    for (size_t k = 0; k < kBatch; ++k) {
+      from[k].size = sizeof from[k].storage;
+      parts[k] = {buffer_.get() + k * kLargest, kLargest};
+      messages[k] = {};
+      messages[k].msg_hdr.msg_name = from[k].get();
+      messages[k].msg_hdr.msg_namelen = from[k].size;
+      messages[k].msg_hdr.msg_iov = &parts[k];
+      messages[k].msg_hdr.msg_iovlen = 1;
+    }
+    const int n = recvmmsg(flow->socket.get(), messages.data(), kBatch, MSG_DONTWAIT, nullptr);
     if (n < 0 && errno != EAGAIN && errno != EINTR) continue;  // an error that is told elsewhere
-    if (n < 0) break;
-    Arrived(flow, from.endpoint(), {buffer_.get(), static_cast<size_t>(n)});
-    wire_->Flush();  // before the next one comes to lie there
+    if (n <= 0) break;
+    for (size_t k = 0; k < static_cast<size_t>(n); ++k) {
+      Arrived(flow, from[k].endpoint(), {buffer_.get() + k * kLargest, messages[k].msg_len});
+    }
+    wire_->Flush();  // before others come to lie there
+    if (static_cast<size_t>(n) < kBatch) break;
   }
 }
 

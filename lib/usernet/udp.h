@@ -8,7 +8,6 @@
 #ifndef LIB_USERNET_UDP_H_
 #define LIB_USERNET_UDP_H_
 
-#include <array>
 #include <cstdint>
 #include <list>
 #include <memory>
@@ -32,8 +31,10 @@ class UdpTable {
  public:
   static constexpr uint64_t kIdleNs = 120'000'000'000;
   static constexpr uint64_t kDnsIdleNs = 10'000'000'000;
-  static constexpr size_t kPeers = 16;  // that a flow remembers
-  static constexpr int kDatagramsPerTurn = 64;
+  static constexpr size_t kPeers = 16;          // that a flow remembers
+  static constexpr size_t kForwardPeers = 256;  // that a forward does
+  static constexpr size_t kBatch = 16;          // datagrams by one system call
+  static constexpr int kBatchesPerTurn = 4;
 
   UdpTable(host::EventLoop* loop, Wire* wire, HostSide* host, size_t max_flows);
   ~UdpTable();
@@ -75,9 +76,8 @@ class UdpTable {
     uint64_t last_used = 0;
     unsigned attempt = 0;     // kDns: which resolver
     unsigned unanswered = 0;  // kDns: queries in a row
-    std::array<Peer, kPeers> peers;
-    size_t peer_count = 0;
-    size_t next_peer = 0;
+    std::vector<Peer> peers;
+    size_t next_peer = 0;            // to be forgotten, once there are enough
     std::list<Flow*>::iterator age;  // not of forwards
   };
 
@@ -104,7 +104,7 @@ class UdpTable {
   std::vector<std::unique_ptr<Flow>> forwards_;
   std::unique_ptr<host::LoopTimer> timer_;
   bool armed_ = false;
-  std::unique_ptr<uint8_t[]> buffer_;  // of a turn's datagrams
+  std::unique_ptr<uint8_t[]> buffer_;  // kBatch datagrams
 };
 
 }  // namespace atl::usernet
