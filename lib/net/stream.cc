@@ -46,10 +46,12 @@ class Stream final : public Backend {
     warn_ = std::move(warn);
     ASSIGN_OR_RETURN(watch_,
                      loop.Watch(fd_.get(), EPOLLIN, [this](uint32_t events) { OnReady(events); }));
+    TellOffloads();
     return absl::OkStatus();
   }
 
   bool Receive(const Frame& frame) override;
+  void OffloadsChanged() override { TellOffloads(); }
   void SendReady() override {
     stalled_ = false;
     Deliver();
@@ -57,6 +59,7 @@ class Stream final : public Backend {
   }
 
  private:
+  void TellOffloads();
   void OnReady(uint32_t events);
   void Flush();
   void ReadMore();
@@ -83,6 +86,8 @@ class Stream final : public Backend {
   std::vector<uint8_t> output_ ABSL_GUARDED_BY(mu_);  // what of a record is still to be written
   size_t written_ ABSL_GUARDED_BY(mu_) = 0;           // of output_
   bool refused_ ABSL_GUARDED_BY(mu_) = false;         // Receive() was false
+  uint8_t told_ ABSL_GUARDED_BY(mu_) = 0;             // what the other side knows of offloads
+  bool tell_ ABSL_GUARDED_BY(mu_) = false;            // once there is room
 };
 
 bool Stream::Receive(const Frame& frame) {
@@ -124,6 +129,35 @@ bool Stream::Receive(const Frame& frame) {
   return true;
 }
 
+// See stream.h: a header and no frame.
+void Stream::TellOffloads() {
+  if (!options_.vnet_header || port_ == nullptr) return;
+  const Offloads accepts = port_->peer_accepts();
+  uint8_t flags = 0;
+  if (accepts.checksum)
+    flags = static_cast<uint8_t>(1 | (accepts.tcp4 ? 2 : 0) | (accepts.tcp6 ? 4 : 0));
+  MutexLock lock(&mu_);
+  if (closed_ || flags == told_) return;
+  if (!output_.empty()) {
+    tell_ = true;
+    return;
+  }
+  told_ = flags;
+  uint8_t record[kLengthBytes + kVnetHeaderBytes] = {};
+  StoreBe(record, uint32_t{kVnetHeaderBytes});
+  record[kLengthBytes] = flags;
+  const ssize_t n = send(fd_.get(), record, sizeof record, MSG_DONTWAIT | MSG_NOSIGNAL);
+  // Of a broken socket the reader hears.
+  if (n == static_cast<ssize_t>(sizeof record) || (n < 0 && errno != EAGAIN && errno != EINTR)) {
+    return;
+  }
+  output_.assign(record + std::max<ssize_t>(n, 0), record + sizeof record);
+  written_ = 0;
+  loop_->Post([this, alive = std::weak_ptr<char>(alive_)] {
+    if (!alive.expired()) UpdateEvents();
+  });
+}
+
 void Stream::UpdateEvents() {
   if (watch_ == nullptr) return;
   bool writes = false;
@@ -142,6 +176,7 @@ void Stream::OnReady(uint32_t events) {
 
 void Stream::Flush() {
   bool room = false;
+  bool tell = false;
   {
     MutexLock lock(&mu_);
     while (written_ < output_.size()) {
@@ -154,7 +189,9 @@ void Stream::Flush() {
     }
     output_.clear();
     room = std::exchange(refused_, false);
+    tell = std::exchange(tell_, false);
   }
+  if (tell) TellOffloads();
   if (room) port_->ReceiveReady();
 }
 

@@ -17,7 +17,9 @@ struct StreamOptions {
   std::string name;  // for people: the path
   // A struct virtio_net_hdr_v1 stands before each frame, counted in its length:
   // between programs that agree on it, so that checksums and segmentation can be
-  // left to the other side.
+  // left to the other side. What may be left to this side (Port::peer_accepts()) the other
+  // is told by a header without a frame, at each change: flags 1 checksums, 2 and 4
+  // segmentation of TCP over IPv4 and IPv6. Nothing, before it is told.
   bool vnet_header = false;
   Offloads accepts;  // with vnet_header
 };

@@ -168,6 +168,21 @@ TEST_F(StreamTest, APeerThatGoesTakesTheLinkWithIt) {
   EXPECT_EQ(warnings_.size(), 1u);
 }
 
+TEST_F(StreamTest, TellsOnceWhatMayBeLeftToThisSide) {
+  Make({.name = "test", .vnet_header = true, .accepts = {.checksum = true, .tcp4 = true}});
+  port_.peer_offloads = {.checksum = true, .tcp4 = true};
+  stream_->OffloadsChanged();
+  std::vector<uint8_t> record(4 + kVnetHeaderBytes);
+  record[3] = kVnetHeaderBytes;
+  record[4] = 1 | 2;
+  EXPECT_EQ(ReadAll(), record);
+  stream_->OffloadsChanged();
+  port_.peer_offloads = {};
+  stream_->OffloadsChanged();
+  record[4] = 0;
+  EXPECT_EQ(ReadAll(), record);
+}
+
 TEST_F(StreamTest, WorkTravelsInAHeaderWhereAgreed) {
   Make({.name = "test", .vnet_header = true, .accepts = {.checksum = true, .tcp4 = true}});
   port_.peer_offloads = {.checksum = true, .tcp4 = true};

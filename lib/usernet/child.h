@@ -15,8 +15,10 @@ namespace atl::usernet {
 struct Child {
   // Frames of the guest, as the QEMU stream protocol has them: a be32 length,
   // then that many bytes. Where `vnet_header` was asked for, those bytes begin with
-  // the 12 bytes of a virtio_net_hdr_v1 (num_buffers 1 or 0), and frames are up to
-  // 64 KiB either way: checksum and TCP segmentation offload (TSO4, TSO6).
+  // the 12 bytes of a virtio_net_hdr_v1 (num_buffers 1 or 0): checksums and the
+  // segmentation of TCP may be left to the child, in frames up to 64 KiB. It leaves
+  // neither to the guest until a header without a frame says that it may: 1 in `flags`
+  // for checksums, 2 and 4 for TCP over IPv4 and IPv6; sent again at each change.
   // Nonblocking; the child ends when the other end of this is closed.
   UniqueFd stream;
   // Lines as of `net user --control`: "hostfwd_add tcp::2222-:22\n",

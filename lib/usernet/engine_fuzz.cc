@@ -88,7 +88,7 @@ class Watcher final : public Link {
     waiting_.clear();
   }
   bool Full() const override { return *full_; }
-  bool offloads() const override { return offloads_; }
+  LinkOffloads offloads() const override { return {offloads_, offloads_, offloads_}; }
 
  private:
   const bool offloads_;

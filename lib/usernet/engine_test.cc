@@ -484,9 +484,23 @@ TEST_F(EngineTest, FramesInPiecesAndTooShort) {
   EXPECT_TRUE(Hear());
 }
 
+TEST_F(EngineTest, LeavesNothingToAGuestThatHasNotSaidSo) {
+  Start({}, /*vnet=*/true);
+  Listen();
+  Connect();
+  Put(std::string(4000, 'y'));
+  size_t got = 0;
+  while (const auto s = HearTcp(kSecond / 50)) {
+    EXPECT_EQ(header_[0] | header_[1], 0);
+    got += s->payload.size();
+  }
+  EXPECT_EQ(got, 4000u);
+}
+
 TEST_F(EngineTest, LeavesSegmentationToAGuestThatDoesIt) {
   Start({}, /*vnet=*/true);
   Listen();
+  Say({}, {7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0});
   Connect();
   const std::string text(40000, 'y');
   Put(text);

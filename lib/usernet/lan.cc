@@ -312,7 +312,9 @@ size_t Lan::SegmentLimit(const IpAddress& to, size_t mss) const {
   const auto it = neighbours_.find(to);
   if (it == neighbours_.end() || !it->second.known) return mss;
   const Link* const port = PortOf(it->second.mac);
-  if (port == nullptr || !port->offloads()) return mss;
+  if (port == nullptr) return mss;
+  const LinkOffloads offloads = port->offloads();
+  if (!(to.is4() ? offloads.tcp4 : offloads.tcp6)) return mss;
   // What an IP packet holds, in whole segments.
   return std::max<size_t>(1, (65535 - sizeof(Ipv6Header) - kMaxHeader) / mss) * mss;
 }
@@ -325,7 +327,7 @@ Wire::Sent Lan::Send(const Packet& packet) {
     return Sent::kNoNeighbour;
   }
   Link* const port = Group(mac) ? nullptr : PortOf(mac);
-  const bool offload = port != nullptr && port->offloads();
+  const bool offload = port != nullptr && port->offloads().checksum;
   const size_t size = packet.header.size() + packet.payload.size;
   const size_t ip = packet.to.is4() ? sizeof(Ipv4Header) : sizeof(Ipv6Header);
   if (size > 65535 - ip) return Sent::kYes;

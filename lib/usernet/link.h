@@ -24,6 +24,13 @@ struct FrameWork {
   bool ipv6 = false;
 };
 
+// What may be left to a receiver. Segmentation needs the checksum.
+struct LinkOffloads {
+  bool checksum = false;
+  bool tcp4 = false;
+  bool tcp6 = false;
+};
+
 struct OutFrame {
   std::span<const uint8_t> header;  // copied
   std::span<const iovec> payload;   // its bytes stay until Flush(); at most 4 pieces
@@ -34,12 +41,13 @@ class Link {
  public:
   virtual ~Link() = default;
   // Takes the frame or, where too much waits already, drops it. One with work left
-  // is dropped unless offloads().
+  // that offloads() has not is dropped.
   virtual void Send(const OutFrame& frame) = 0;
   virtual void Flush() = 0;
   // Whether bulk had better wait for LinkHandler::LinkReady().
   virtual bool Full() const = 0;
-  virtual bool offloads() const = 0;
+  // May change between frames; frames on their way then are lost.
+  virtual LinkOffloads offloads() const = 0;
 };
 
 class LinkHandler {

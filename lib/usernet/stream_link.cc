@@ -33,6 +33,11 @@ constexpr uint8_t kGsoTcp4 = 1;
 constexpr uint8_t kGsoTcp6 = 4;
 constexpr uint8_t kGsoEcn = 0x80;
 
+// In the flags of a header without a frame.
+constexpr uint8_t kTakesChecksum = 1;
+constexpr uint8_t kTakesTcp4 = 2;
+constexpr uint8_t kTakesTcp6 = 4;
+
 constexpr size_t kLengthSize = 4;
 constexpr int kSocketBuffer = 4 << 20;
 
@@ -101,6 +106,12 @@ bool StreamLink::Parse() {
     if (read_used_ - at - kLengthSize < length) break;
     const std::span<const uint8_t> bytes(read_.get() + at + kLengthSize, length);
     at += kLengthSize + length;
+    if (vnet_header_ && length == sizeof(VnetHeader)) {
+      const uint8_t told = bytes[0];
+      offloads_.checksum = told & kTakesChecksum;
+      offloads_.tcp4 = offloads_.checksum && (told & kTakesTcp4) != 0;
+      offloads_.tcp6 = offloads_.checksum && (told & kTakesTcp6) != 0;
+    }
     if (length < extra + kEthernetSize) continue;
     FrameWork work;
     if (vnet_header_) {
@@ -131,7 +142,8 @@ bool StreamLink::Parse() {
 void StreamLink::Send(const OutFrame& frame) {
   if (closed_) return;
   const FrameWork& w = frame.work;
-  if (!vnet_header_ && (w.needs_checksum || w.segment_size != 0)) return;
+  if (w.needs_checksum && !offloads_.checksum) return;
+  if (w.segment_size != 0 && !(w.ipv6 ? offloads_.tcp6 : offloads_.tcp4)) return;
   const size_t extra = vnet_header_ ? sizeof(VnetHeader) : 0;
   size_t size = frame.header.size();
   for (const iovec& part : frame.payload) size += part.iov_len;

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // A guest at the other end of a stream socket: QEMU's stream protocol (a be32
-// length before each frame), with or without a virtio_net_hdr_v1 before the frame.
+// length before each frame), with or without a virtio_net_hdr_v1 before the frame. With
+// it, a record of nothing but the header tells what may be left to the guest from now on:
+// bits of its flags, 1 checksums, 2 segmentation of TCP over IPv4, 4 over IPv6; nothing at
+// first. What a guest leaves to us, it may at any time.
 #ifndef LIB_USERNET_STREAM_LINK_H_
 #define LIB_USERNET_STREAM_LINK_H_
 
@@ -27,7 +30,7 @@ class StreamLink final : public Link {
   void Send(const OutFrame& frame) override;
   void Flush() override;
   bool Full() const override { return !pending_.empty(); }
-  bool offloads() const override { return vnet_header_; }
+  LinkOffloads offloads() const override { return offloads_; }
 
  private:
   // Frames that go out by one system call.
@@ -51,6 +54,7 @@ class StreamLink final : public Link {
   LinkHandler* const handler_;
   std::unique_ptr<host::FdWatch> watch_;
   bool closed_ = false;
+  LinkOffloads offloads_;
 
   std::unique_ptr<uint8_t[]> read_;
   size_t read_used_ = 0;
