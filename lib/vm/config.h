@@ -117,7 +117,7 @@ struct MachineConfig {
   std::string cpu = "max";  // max or base, as cpu::BackendOptions has it
   // The software CPU's, see cpu::BackendOptions.
   bool translate = true, precise = false, verify = false;
-  uint64_t code_bytes = uint64_t{28} << 20;
+  uint64_t code_bytes = uint64_t{64} << 20;
 
   VgaKind vga = VgaKind::kStd;
   // Nobody looks at the screen: firmware is to use the first serial port too.

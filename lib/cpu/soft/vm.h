@@ -35,7 +35,7 @@ class SoftVcpu;
 
 struct TranslateConfig {
   bool on = true;
-  size_t code_bytes = size_t{28} << 20;  // host code that each vCPU keeps
+  size_t code_bytes = size_t{64} << 20;  // host code that each vCPU keeps
   uint32_t heat = 6;                     // executions by the interpreter before
   bool precise = false;                  // Translator::set_precise()
   // Compare every translated block with the interpreter (verify.h): no `heat`.
