@@ -262,4 +262,54 @@ void Translator::EmitGlue() {
   }
 }
 
+// ---- Entries ----
+
+bool Translator::BeginHot(size_t bytes) {
+  if (cold_begin_ - hot_ < bytes) return false;
+  code_->Seek(hot_);
+  return true;
+}
+
+uint32_t Translator::PageEntry(Native& n) {
+  if (n.page != 0 || !BeginHot(kEntryBytes)) return n.page;
+  HostCode& a = *code_;
+  const uint64_t key = TranslateArea::ExecKey(n.linear, n.ram_page);
+  const int32_t key_at = OFF(area_.exec_key[n.user][TranslateArea::ExecSlot(n.linear)]);
+  const int32_t flags_at = OFF(vcpu_.s.flags_of);
+  n.page = Place();
+  if (n.live) SaveFlags(a, flags_at);
+  a.mov(rcx_, key);
+  a.cmp(rcx_, qword_[rsp_ + key_at]);
+  uint8_t* miss = a.Jcc(5);
+  if (n.live) RestoreFlags(a, flags_at);
+  a.JmpTo(At(n.poll));
+  a.PatchHere(miss);
+  a.push(n.index);
+  a.JmpTo(map_glue_);
+  hot_ = a.getSize();
+  return n.page;
+}
+
+uint32_t Translator::IndirectEntry(Native& n) {
+  if (n.indirect != 0 || !BeginHot(kEntryBytes)) return n.indirect;
+  HostCode& a = *code_;
+  const uint64_t key = TranslateArea::ExecKey(n.linear, n.ram_page);
+  const int32_t key_at = OFF(area_.exec_key[n.user][TranslateArea::ExecSlot(n.linear)]);
+  n.indirect = Place();
+  if (Fits32(n.linear)) {
+    a.cmp(r14_, static_cast<uint32_t>(n.linear));
+  } else {
+    a.mov(rcx_, n.linear);
+    a.cmp(r14_, rcx_);
+  }
+  HostCode::Patch(a.Jcc(5), jump_glue_);
+  a.mov(rcx_, key);
+  a.cmp(rcx_, qword_[rsp_ + key_at]);
+  HostCode::Patch(a.Jcc(5), jump_glue_);
+  if (n.live) RestoreFlags(a, OFF(vcpu_.s.flags_of));
+  a.JmpTo(At(n.poll));
+  hot_ = a.getSize();
+  return n.indirect;
+}
+
 }  // namespace atl::cpu::soft

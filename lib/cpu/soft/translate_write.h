@@ -30,6 +30,24 @@ inline Xbyak::RegExp Expression(const HostMem& m) {
   return e;
 }
 
+// The host's flags to CpuState::flags_of and flags_lo, `at` from RSP, and back.
+// RCX is lost.
+inline void SaveFlags(HostCode& a, int32_t at) {
+  a.mov(rcx_, rax_);
+  a.seto(Xbyak::Reg8(0));
+  a.lahf();
+  a.mov(word_[rsp_ + at], Xbyak::Reg16(0));
+  a.mov(rax_, rcx_);
+}
+
+inline void RestoreFlags(HostCode& a, int32_t at) {
+  a.mov(rcx_, rax_);
+  a.movzx(Reg32(0), word_[rsp_ + at]);
+  a.add(Xbyak::Reg8(0), 0x7F);
+  a.sahf();
+  a.mov(rax_, rcx_);
+}
+
 }  // namespace atl::cpu::soft
 
 // The displacement from RSP of something in the vCPU `c` or behind it.
