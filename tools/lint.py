@@ -34,7 +34,7 @@ LAYERS = {
     "lib/work": "lib/base lib/block lib/dev lib/mem",
     "lib/pci": "lib/base lib/dev lib/mem",
     "lib/net": "lib/base lib/dev lib/host",
-    "lib/virtio": "lib/base lib/block lib/dev lib/mem lib/net lib/pci lib/work",
+    "lib/virtio": "lib/base lib/block lib/char lib/dev lib/mem lib/net lib/pci lib/work",
     "lib/nic": "lib/base lib/dev lib/mem lib/net lib/pci lib/virtio lib/work",
     "lib/ide": "lib/base lib/block lib/dev lib/mem lib/pci lib/work",
     "lib/floppy": "lib/base lib/block lib/dev lib/work",

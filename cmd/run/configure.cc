@@ -93,6 +93,21 @@ absl::Status AddDevice(absl::string_view text, vm::MachineConfig& machine) {
     machine.test_device = true;
     return absl::OkStatus();
   }
+  if (type == "virtio-console") {
+    vm::SerialConfig config{vm::SerialKind::kNull, ""};
+    for (size_t i = 1; i < items.size(); ++i) {
+      if (items[i].key != "dev" || !items[i].value) {
+        return UsageError(absl::StrCat("option '-device': ", type, " has no property '",
+                                       items[i].key, "': it has dev=DEV, as -serial has it"));
+      }
+      ASSIGN_OR_RETURN(config, ParseSerial("-device", *items[i].value));
+    }
+    if (config.monitor || config.kind == vm::SerialKind::kNone) {
+      return UsageError("option '-device': virtio-console takes dev=stdio, null and file:FILE");
+    }
+    machine.virtio_console = config;
+    return absl::OkStatus();
+  }
   if (const std::optional<vm::ExtraDevice> device = FindExtraDevice(type)) {
     if (items.size() > 1) {
       return UsageError(absl::StrCat("option '-device': ", type, " has no properties"));
@@ -353,8 +368,11 @@ absl::StatusOr<Invocation> Configure(const Parsed& args) {
       std::any_of(out.monitors.begin(), out.monitors.end(),
                   [](const qmp::MonitorConfig& c) { return c.carrier == qmp::Carrier::kStdio; });
   if (m.serials.empty()) {
-    m.serials.push_back({monitor_has_stdio || out.daemonize || out.curses ? vm::SerialKind::kNull
-                                                                          : vm::SerialKind::kStdio,
+    const bool console_has_stdio =
+        m.virtio_console && m.virtio_console->kind == vm::SerialKind::kStdio;
+    m.serials.push_back({monitor_has_stdio || console_has_stdio || out.daemonize || out.curses
+                             ? vm::SerialKind::kNull
+                             : vm::SerialKind::kStdio,
                          ""});
   }
   // Who names no monitor finds one behind the serial port's terminal.
@@ -369,6 +387,7 @@ absl::StatusOr<Invocation> Configure(const Parsed& args) {
   const size_t stdio_users =
       static_cast<size_t>(std::count_if(m.serials.begin(), m.serials.end(), is_stdio)) +
       (m.debugcon && is_stdio(m.debugcon->out) ? 1 : 0) +
+      (m.virtio_console && is_stdio(*m.virtio_console) ? 1 : 0) +
       static_cast<size_t>(std::count_if(
           out.monitors.begin(), out.monitors.end(),
           [](const qmp::MonitorConfig& c) { return c.carrier == qmp::Carrier::kStdio; }));

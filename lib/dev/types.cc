@@ -40,6 +40,7 @@ constexpr DeviceType kTypes[] = {
     {"std-vga", Attachment::kBoard, "VGA with the Bochs display interface, 16 MiB, by -vga", ""},
     {"virtio-balloon", Attachment::kExtra, "virtio balloon: the guest gives memory back", ""},
     {"virtio-blk", Attachment::kPci, "virtio disk, modern and transitional", ""},
+    {"virtio-console", Attachment::kExtra, "virtio console, Linux's hvc0", "dev=null"},
     {"virtio-keyboard", Attachment::kExtra, "virtio keyboard", ""},
     {"virtio-mouse", Attachment::kExtra, "virtio mouse with a wheel", ""},
     {"virtio-net", Attachment::kPci, "virtio network card, modern and transitional", ""},

@@ -41,6 +41,7 @@
 #include "lib/vga/std_vga.h"
 #include "lib/virtio/balloon.h"
 #include "lib/virtio/blk.h"
+#include "lib/virtio/console.h"
 #include "lib/virtio/input.h"
 #include "lib/virtio/pci.h"
 #include "lib/virtio/rng.h"
@@ -312,7 +313,7 @@ class PcBoard final : public Board {
   absl::Status BuildDisks();
   absl::Status BuildNics();
   absl::Status BuildFloppies();
-  void BuildExtras();
+  absl::Status BuildExtras();
 
   const BoardContext context_;
   // Destroyed last to first: devices before what they are wired to.
@@ -359,7 +360,7 @@ absl::Status PcBoard::Build() {
   RETURN_IF_ERROR(BuildDisplay());
   RETURN_IF_ERROR(BuildDisks());
   RETURN_IF_ERROR(BuildNics());
-  BuildExtras();
+  RETURN_IF_ERROR(BuildExtras());
   return BuildFloppies();
 }
 
@@ -591,7 +592,7 @@ absl::Status PcBoard::BuildDisks() {
   return absl::OkStatus();
 }
 
-void PcBoard::BuildExtras() {
+absl::Status PcBoard::BuildExtras() {
   unsigned slot = kFirstExtraSlot;
   const auto virtio = [&](DeviceLock& lock, std::unique_ptr<virtio::VirtioDevice> device,
                           bool legacy) {
@@ -647,6 +648,22 @@ void PcBoard::BuildExtras() {
       }
     }
   }
+  if (const std::optional<SerialConfig>& config = context_.config->virtio_console) {
+    ASSIGN_OR_RETURN(std::unique_ptr<chr::Stream> stream, OpenStream(*config));
+    DeviceLock& lock = NewLock();
+    backgrounds_.push_back(workers_.NewBackground(&lock));
+    std::unique_ptr<virtio::ConsoleDevice> device =
+        virtio::NewConsole(context_.memory, backgrounds_.back().get(), stream.get());
+    stream->SetEscapeHandler([this](chr::Stream::Escape escape) {
+      if (escape == chr::Stream::Escape::kQuit) context_.quit();
+    });
+    pumps_.push_back(std::make_unique<ConsolePump>(
+        *context_.loop, *stream,
+        [&lock, console = device.get()] { lock.Run([console] { console->InputReady(); }); }));
+    streams_.push_back(std::move(stream));
+    virtio(lock, std::move(device), /*legacy=*/true);
+  }
+  return absl::OkStatus();
 }
 
 // The first card where old systems expect it, further ones after the disks.

@@ -136,6 +136,7 @@ struct MachineConfig {
   std::optional<DebugconConfig> debugcon;
   bool test_device = false;  // pc-testdev
   std::vector<ExtraDevice> devices;
+  std::optional<SerialConfig> virtio_console;
   bool no_reboot = false;    // a reset of the guest ends the machine
   bool no_shutdown = false;  // where the machine would end, it stands still instead
   bool start_paused = false;

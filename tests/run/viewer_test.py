@@ -262,13 +262,21 @@ class Screen(unittest.TestCase):
 
     def test_a_tablet_and_a_keyboard(self):
         self.start("-device", "virtio-tablet-pci", "-device", "virtio-keyboard",
-                   "-device", "virtio-rng", "-device", "virtio-balloon")
+                   "-device", "virtio-rng", "-device", "virtio-balloon",
+                   "-device", "virtio-console,dev=file:hvc")
         v = self.viewer()
         v.wait_for("guest#")
         v.type("dd if=/dev/hwrng bs=4 count=1 2>/dev/null | wc -c\n")
         v.wait(lambda lines: "4" in lines, "random bytes")
         v.type("cat /sys/class/misc/hw_random/rng_current\n")
         v.wait_for("virtio_rng")
+        v.type("echo spoken >/dev/hvc0; sync\n")
+        deadline = time.monotonic() + 30 * SLOWNESS
+        while not os.path.exists("hvc") or os.path.getsize("hvc") == 0:
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.1)
+        with open("hvc") as f:
+            self.assertEqual(f.read().strip(), "spoken")
         # Memory that the guest can do without.
         ram = 256 << 20
         self.assertEqual(self.qmp(execute="query-balloon"), {"return": {"actual": ram}})
