@@ -192,7 +192,8 @@ View::Table View::Vms(const stats::Collector& sample) const {
                {"Exits", 11, true}, {"Exits/s", 7, true}, {"I/O/s", 6, true},
                {"IRQ/s", 6, true},  {"%Guest", 6, true},  {"From", 0, false}};
   const uint64_t interval = sample.time().interval_ns;
-  for (const auto& [key, d] : Collected(sample, false)) {
+  for (const auto& entry : Collected(sample, false)) {
+    const Doings& d = entry.second;
     if (!Shown(d.vm, search_)) continue;
     const double exits = Of(d.total, "exits");
     const auto rate = [&](const char* name) { return Rate(Of(d.delta, name), interval); };
@@ -223,7 +224,8 @@ View::Table View::Vcpus(const stats::Collector& sample) const {
                {"Exits/s", 8, true}, {"%Guest", 7, true},    {"%Halt", 7, true},
                {"%Exits", 7, true},  {"Most time", 0, false}};
   const uint64_t interval = sample.time().interval_ns;
-  for (const auto& [key, d] : Collected(sample, true)) {
+  for (const auto& entry : Collected(sample, true)) {
+    const Doings& d = entry.second;
     if (!Shown(d.vm, search_)) continue;
     const auto share = [&](const std::string& name) {
       return interval == 0 ? 0 : 100 * Of(d.delta, name) / static_cast<double>(interval);
