@@ -45,7 +45,7 @@ def main():
                 timeout=args.timeout)
             begin = console.wait_for(b"COMPILE-BEGIN")
             end = console.wait_for(b"COMPILE-END")
-            console.finish()
+            console.kill()
             said = console.text.decode(errors="replace")
             wrong.extend("%s: %s is not in what it printed: %s" % (name, word, said[-1000:])
                          for word in expected if word not in said)
