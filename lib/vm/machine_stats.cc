@@ -98,7 +98,8 @@ void TickClock::Calibrate() {
 uint64_t VcpuStats::LeftTimed() {
   const uint64_t now = clock_->Now();
   EndRun();
-  const uint64_t ns = clock_->ToNs(now - last_);
+  // Registers are set before the guest runs, and processors' clocks may differ a little.
+  const uint64_t ns = last_ != 0 && now > last_ ? clock_->ToNs(now - last_) : 0;
   const uint64_t exits = counters_->exits.value();
   const uint64_t count = exits - exits_;
   exits_ = exits;
@@ -110,7 +111,7 @@ uint64_t VcpuStats::LeftTimed() {
 
 void VcpuStats::EnteredTimed(uint64_t left, Leave reason, unsigned device) {
   last_ = clock_->Now();
-  const uint64_t ns = clock_->ToNs(last_ - left);
+  const uint64_t ns = last_ > left ? clock_->ToNs(last_ - left) : 0;
   // One that took long, or in which the host ran something else, is not usual.
   Usual(reason, device) = ns < kShortNs ? ns : kShortNs;
   skip_ = ns < kShortNs ? next_skip_ : 0;
