@@ -88,7 +88,7 @@ class Replayer final : public Replay {
 
   absl::Status Check() {
     // Everything once, as it will be read.
-    while (at_ < text_.size()) RETURN_IF_ERROR(Line(false));
+    while (at_ < text_.size()) RETURN_IF_ERROR(Line());
     if (line_ == 0 || !header_) return Bad("this is no recording of stat");
     samples_ = seen_samples_;
     Rewind();
@@ -114,16 +114,17 @@ class Replayer final : public Replay {
     order_.clear();
     groups_.clear();
     next_.reset();
+    last_.reset();
     seen_samples_ = 0;
   }
 
   // Up to the line that begins the sample after this one.
   absl::Status ToNextSample() {
-    while (at_ < text_.size() && !next_) RETURN_IF_ERROR(Line(true));
+    while (at_ < text_.size() && !next_) RETURN_IF_ERROR(Line());
     return absl::OkStatus();
   }
 
-  absl::Status Line(bool keep) {
+  absl::Status Line() {
     const size_t end = std::min(text_.find('\n', at_), text_.size());
     const absl::string_view line = absl::string_view(text_).substr(at_, end - at_);
     at_ = end + 1;
@@ -131,7 +132,7 @@ class Replayer final : public Replay {
     if (line.empty()) return absl::OkStatus();
     absl::StatusOr<JsonValue> value = qmp::ParseJson(line);
     absl::Status status = value.status();
-    if (status.ok()) status = Take(*value, keep);
+    if (status.ok()) status = Take(*value);
     return Annotate(status, absl::StrCat("line ", line_));
   }
 
@@ -142,7 +143,7 @@ class Replayer final : public Replay {
     return order_[static_cast<size_t>(*number)];
   }
 
-  absl::Status Take(const JsonValue& v, bool keep) {
+  absl::Status Take(const JsonValue& v) {
     if (v.object() == nullptr || v.object()->empty()) return Bad("no object");
     const std::string& first = v.object()->front().first;
     if (!header_) {
@@ -161,9 +162,9 @@ class Replayer final : public Replay {
     if (first == "group") return NewGroup(v);
     if (first == "sample") {
       const int64_t* time = Int(v, "sample");
-      if (time == nullptr || (keep && last_ && *time < *last_)) return Bad("a sample without time");
+      if (time == nullptr) return Bad("a sample without time");
+      if (last_ && *time < *last_) return Bad("a sample from before the one before it");
       next_ = last_ = *time;
-      if (!keep) last_.reset();
       ++seen_samples_;
       return absl::OkStatus();
     }
@@ -259,7 +260,8 @@ std::string Recorder::Sample(int64_t wall_ns, const std::vector<const Group*>& g
     json.Key("pid").Signed(g->pid).Key("vcpu").Signed(g->vcpu).EndObject();
     absl::StrAppend(&out, json.text(), "\n");
   }
-  absl::StrAppend(&out, "{\"sample\": ", wall_ns, "}\n");
+  time_ = std::max(time_, wall_ns);
+  absl::StrAppend(&out, "{\"sample\": ", time_, "}\n");
   for (const Group* g : groups) {
     if (g->fresh || gone_[g]) continue;
     absl::StrAppend(&out, "{\"g\": ", groups_[g], ", \"v\": [",

@@ -11,6 +11,7 @@
 #define LIB_STATS_SOURCES_RECORDING_H_
 
 #include <cstdint>
+#include <limits>
 #include <map>
 #include <memory>
 #include <optional>
@@ -26,11 +27,13 @@ namespace atl::stats {
 // Makes the text of a recording, sample by sample.
 class Recorder {
  public:
-  // What is to be appended to the file for a sample of `groups`.
+  // What is to be appended to the file for a sample of `groups`. A clock that was put
+  // back stands still until it has caught up: a recording's times never fall.
   std::string Sample(int64_t wall_ns, const std::vector<const Group*>& groups);
 
  private:
   bool begun_ = false;
+  int64_t time_ = std::numeric_limits<int64_t>::min();
   std::map<const Schema*, int> schemas_;
   std::vector<std::shared_ptr<const Schema>> kept_;  // so that no address comes twice
   std::map<const Group*, int> groups_;

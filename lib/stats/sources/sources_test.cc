@@ -17,6 +17,7 @@
 #include "lib/qmp/json_value.h"
 #include "lib/stats/sources/collector.h"
 #include "lib/stats/sources/qmp_reply.h"
+#include "lib/stats/sources/recording.h"
 #include "lib/stats/sources/source.h"
 #include "lib/stats/sources/trace_format.h"
 
@@ -298,6 +299,20 @@ TEST(QmpReply, OfQemuSeven) {
   ASSERT_EQ(values.size(), 1u);
   EXPECT_EQ(values[0][hist.offset / 8 + 2], 2u);
   EXPECT_EQ(values[0][schemas.vcpu->fields[2].offset / 8], 123u);
+}
+
+TEST(RecordingTest, TimesDoNotFall) {
+  Recorder recorder;
+  std::string text = recorder.Sample(5, {});
+  text += recorder.Sample(3, {});
+  auto replay = Replay::Parse(text);
+  ASSERT_TRUE(replay.ok()) << replay.status();
+  EXPECT_EQ((*replay)->samples(), 2u);
+  EXPECT_EQ((*replay)->NextTime(), 5);
+  (*replay)->Read();
+  EXPECT_EQ((*replay)->NextTime(), 5);
+  const auto bad = Replay::Parse("{\"atoll-stat\": 1}\n{\"sample\": 5}\n{\"sample\": 3}\n");
+  EXPECT_EQ(bad.status().message(), "line 3: a sample from before the one before it");
 }
 
 }  // namespace
