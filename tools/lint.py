@@ -56,6 +56,7 @@ LAYERS = {
     "cmd/vnc": "lib/base lib/cli lib/console lib/host lib/rfb lib/ui",
     "cmd/stat": "lib/base lib/cli lib/host lib/stats lib/stats/sources",
     "tests/cpu": "lib/base lib/cpu lib/cpu/soft lib/mem",
+    "tests/lab": "",
     "tests/net": "",
     "tests/run": "",
     "tests/usernet": "",
