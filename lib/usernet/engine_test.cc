@@ -13,6 +13,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "gtest/gtest.h"
@@ -143,7 +144,10 @@ class EngineTest : public testing::Test {
     tcp.sequence = sequence_ + static_cast<uint32_t>(shift);
     tcp.acknowledgement = flags & kAck ? acknowledge_ : 0;
     tcp.window = window_;
-    if (flags & kSyn) tcp.options = {2, 4, 5, 0xB4, 1, 3, 3, 0};
+    if (flags & kSyn) {
+      tcp.options = selective_ ? Bytes{2, 4, 5, 0xB4, 1, 3, 3, 0, 1, 1, 4, 2}
+                               : Bytes{2, 4, 5, 0xB4, 1, 3, 3, 0};
+    }
     tcp.payload = payload;
     return tcp;
   }
@@ -183,6 +187,7 @@ class EngineTest : public testing::Test {
   Bytes header_;
   uint16_t port_ = 0;
   uint16_t window_ = 65535;
+  bool selective_ = false;
   uint32_t sequence_ = 0xFFFFFF00;  // wraps soon
   uint32_t acknowledge_ = 0;
 };
@@ -286,6 +291,59 @@ TEST_F(EngineTest, PutsSegmentsInOrder) {
   SayTcp(kAck, Text("abcdefgh"), -2);  // much of it again
   EXPECT_EQ(HearTcp()->acknowledgement, begin + 10);
   EXPECT_EQ(Got(), "abcdefghij");
+}
+
+TEST_F(EngineTest, SaysWhichPiecesHaveComeToAGuestThatAsks) {
+  selective_ = true;
+  Start();
+  Listen();
+  Connect();
+  const uint32_t begin = sequence_;
+  using Pieces = std::vector<std::pair<int, int>>;
+  // The option's pieces, as offsets from `begin`.
+  const auto told = [&]() -> Pieces {
+    const auto answer = HearTcp();
+    if (!answer) return {{-1, -1}};
+    const Bytes& o = answer->options;
+    Pieces out;
+    if (o.empty()) return out;
+    EXPECT_EQ(Bytes(o.begin(), o.begin() + 3), (Bytes{1, 1, 5}));
+    EXPECT_EQ(o[3], o.size() - 2);
+    for (size_t at = 4; at + 8 <= o.size(); at += 8) {
+      out.emplace_back(LoadBe<uint32_t>(&o[at]) - begin, LoadBe<uint32_t>(&o[at + 4]) - begin);
+    }
+    return out;
+  };
+  SayTcp(kAck, Text("ef"), 4);
+  EXPECT_EQ(told(), (Pieces{{4, 6}}));
+  SayTcp(kAck, Text("ij"), 8);
+  EXPECT_EQ(told(), (Pieces{{8, 10}, {4, 6}}));
+  SayTcp(kAck, Text("ef"), 4);  // again: the last one is the first
+  EXPECT_EQ(told(), (Pieces{{4, 6}, {8, 10}}));
+  SayTcp(kAck, Text("gh"), 6);  // all become one
+  EXPECT_EQ(told(), (Pieces{{4, 10}}));
+  // Of more than there is room for, the last four.
+  for (int at = 12; at <= 20; at += 2) {
+    SayTcp(kAck, Text("x"), at);
+    while (at != 20 && HearTcp(kSecond / 50)) {
+    }
+  }
+  EXPECT_EQ(told(), (Pieces{{20, 21}, {18, 19}, {16, 17}, {14, 15}}));
+  // What is acknowledged is ahead no more; what was passed over is not forgotten.
+  SayTcp(kAck, Text("abcd"));
+  EXPECT_EQ(told(), (Pieces{{20, 21}, {18, 19}, {16, 17}, {14, 15}}));
+  sequence_ = begin + 10;
+  SayTcp(kAck, Text("klmnopqrst"));
+  EXPECT_EQ(told(), Pieces{});
+  EXPECT_EQ(Got(), "abcdefghijklmnopqrstx");
+}
+
+TEST_F(EngineTest, SaysNothingOfPiecesToAGuestThatDoesNotAsk) {
+  Start();
+  Listen();
+  Connect();
+  SayTcp(kAck, Text("ef"), 4);
+  EXPECT_EQ(HearTcp()->options, Bytes{});
 }
 
 TEST_F(EngineTest, RepeatsWhatIsNotAcknowledged) {

@@ -36,6 +36,7 @@ constexpr uint8_t kOurScale = 5;
 constexpr uint8_t kMaxScale = 14;
 
 constexpr uint8_t kOptionEnd = 0, kOptionNop = 1, kOptionMss = 2, kOptionScale = 3;
+constexpr uint8_t kOptionSelective = 4, kOptionPieces = 5;
 
 // a < b, modulo 2^32.
 bool Before(uint32_t a, uint32_t b) { return static_cast<int32_t>(a - b) < 0; }
@@ -71,6 +72,7 @@ std::optional<Segment> Segment::Parse(std::span<const uint8_t> bytes, uint16_t* 
     if (options.size() < 2 || options[1] < 2 || options[1] > options.size()) break;
     if (options[0] == kOptionMss && options[1] == 4) out.mss = LoadBe<uint16_t>(&options[2]);
     if (options[0] == kOptionScale && options[1] == 3) out.window_scale = options[2];
+    if (options[0] == kOptionSelective && options[1] == 2) out.selective = true;
     options = options.subspan(options[1]);
   }
   return out;
@@ -139,7 +141,7 @@ void TcpFlow::StartFromGuest(const Segment& syn, UniqueFd socket) {
 void TcpFlow::StartFromHost(UniqueFd socket) {
   socket_ = std::move(socket);
   state_ = State::kSynSent;
-  scaling_ = true;
+  scaling_ = selective_ = true;
 }
 
 void TcpFlow::TakeSynOptions(const Segment& s) {
@@ -147,6 +149,7 @@ void TcpFlow::TakeSynOptions(const Segment& s) {
   scaling_ = s.window_scale.has_value();
   guest_scale_ = std::min(s.window_scale.value_or(0), kMaxScale);
   our_scale_ = scaling_ ? kOurScale : 0;
+  selective_ = s.selective;
   guest_window_ = largest_window_ = s.window;  // never scaled in a SYN
 }
 
@@ -384,6 +387,14 @@ void TcpFlow::ReceiveAhead(uint32_t sequence, std::span<const uint8_t> data) {
     ahead_count_ -= last - first - 1;
   }
   ahead_[first] = merged;
+  // Of what makes one piece now, one number is enough.
+  const auto old = std::remove_if(told_.begin(), told_.begin() + told_count_, [&](uint32_t at) {
+    return !Before(at, merged.begin) && Before(at, merged.end);
+  });
+  told_count_ = std::min<size_t>(static_cast<size_t>(old - told_.begin()), kMaxTold - 1);
+  std::copy_backward(told_.begin(), told_.begin() + told_count_, told_.begin() + told_count_ + 1);
+  told_[0] = sequence;
+  ++told_count_;
 }
 
 // The pieces that are ahead no more.
@@ -397,6 +408,27 @@ void TcpFlow::TakeAhead() {
   }
   std::copy(ahead_.begin() + taken, ahead_.begin() + ahead_count_, ahead_.begin());
   ahead_count_ -= taken;
+}
+
+// The option of RFC 2018: the piece that came last is the first. Returns its size.
+size_t TcpFlow::PutPieces(uint8_t* out) const {
+  if (!selective_ || ahead_count_ == 0) return 0;
+  size_t size = 4;
+  for (size_t i = 0; i < told_count_; ++i) {
+    const uint32_t at = told_[i];
+    const auto piece =
+        std::find_if(ahead_.begin(), ahead_.begin() + ahead_count_,
+                     [at](const Range& r) { return !Before(at, r.begin) && Before(at, r.end); });
+    if (piece == ahead_.begin() + ahead_count_) continue;  // is ahead no more
+    StoreBe(out + size, piece->begin);
+    StoreBe(out + size + 4, piece->end);
+    size += 8;
+  }
+  if (size == 4) return 0;
+  out[0] = out[1] = kOptionNop;
+  out[2] = kOptionPieces;
+  out[3] = static_cast<uint8_t>(size - 2);
+  return size;
 }
 
 // --- The socket ---
@@ -513,20 +545,24 @@ uint32_t TcpFlow::FreeWindow() const {
 }
 
 Wire::Sent TcpFlow::SendSegment(uint32_t from, size_t length, uint8_t flags) {
+  uint8_t out[sizeof(TcpHeader) + 4 + 8 * kMaxTold];
   TcpHeader h{};
   h.from = remote_.port;
   h.to = guest_.port;
   h.sequence = from;
   h.acknowledgement = receive_next_;
-  h.offset = sizeof h / 4 << 4;
+  // Not before data, which would have to be less: what is out of order was answered alone.
+  const size_t size = sizeof h + (length == 0 ? PutPieces(out + sizeof h) : 0);
+  h.offset = static_cast<uint8_t>(size / 4 << 4);
   h.flags = flags;
   const uint32_t window = FreeWindow() >> our_scale_;
   h.window = static_cast<uint16_t>(std::min<uint32_t>(window, 65535));
+  memcpy(out, &h, sizeof h);
   Packet packet;
   packet.from = remote_.address;
   packet.to = guest_.address;
   packet.protocol = kTcp;
-  packet.header = {reinterpret_cast<const uint8_t*>(&h), sizeof h};
+  packet.header = {out, size};
   if (length != 0) packet.payload = to_guest_.Data(from - una_, length);
   packet.checksum_at = offsetof(TcpHeader, checksum);
   packet.segment_size = static_cast<uint16_t>(mss_);
@@ -541,26 +577,33 @@ Wire::Sent TcpFlow::SendSegment(uint32_t from, size_t length, uint8_t flags) {
 }
 
 void TcpFlow::SendSyn(uint8_t flags) {
-  uint8_t out[sizeof(TcpHeader) + 8];
+  uint8_t out[sizeof(TcpHeader) + 12];
   TcpHeader h{};
   h.from = remote_.port;
   h.to = guest_.port;
   h.sequence = initial_;
   h.acknowledgement = (flags & kAck) != 0 ? receive_next_ : 0;
-  const size_t size = sizeof h + (scaling_ ? 8 : 4);
+  const size_t size = sizeof h + 4 + (scaling_ ? 4 : 0) + (selective_ ? 4 : 0);
   h.offset = static_cast<uint8_t>(size / 4 << 4);
   h.flags = flags;
   h.window = uint16_t{65535};
   memcpy(out, &h, sizeof h);
-  uint8_t* const options = out + sizeof h;
+  uint8_t* options = out + sizeof h;
   options[0] = kOptionMss;
   options[1] = 4;
   StoreBe(options + 2, static_cast<uint16_t>(mtu_ - (guest_.address.is4() ? 40 : 60)));
+  options += 4;
   if (scaling_) {
-    options[4] = kOptionNop;
-    options[5] = kOptionScale;
-    options[6] = 3;
-    options[7] = kOurScale;
+    options[0] = kOptionNop;
+    options[1] = kOptionScale;
+    options[2] = 3;
+    options[3] = kOurScale;
+    options += 4;
+  }
+  if (selective_) {
+    options[0] = options[1] = kOptionNop;
+    options[2] = kOptionSelective;
+    options[3] = 2;
   }
   window_edge_ = receive_next_ + 65535;
   Packet packet;

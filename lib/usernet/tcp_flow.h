@@ -18,7 +18,9 @@
 // writev, and only what it does not take is copied to `to_host_`. The window offered
 // is what that ring may still hold. Segments out of order are put where they belong in
 // that ring (`ahead_` lists up to kMaxAhead pieces, those beyond are dropped), and answered
-// with a duplicate acknowledgement.
+// with a duplicate acknowledgement that says which (RFC 2018). A guest that is not told
+// sends all of its window again, and measures no round trip on what it sends twice (RFC
+// 6298, 3): each further loss then doubles its patience, to a minute and more.
 //
 // The order within Service() is: write, read, send, acknowledge. Nothing in it waits,
 // and a turn is bounded by kTurnBytes, so that connections share the loop.
@@ -54,6 +56,7 @@ struct Segment {
   // Options of a SYN.
   std::optional<uint16_t> mss;
   std::optional<uint8_t> window_scale;
+  bool selective = false;  // is told which pieces have come
 
   // Nothing where it is malformed; without a look at the checksum.
   static std::optional<Segment> Parse(std::span<const uint8_t> bytes, uint16_t* from, uint16_t* to);
@@ -69,7 +72,8 @@ class TcpFlow {
   static constexpr uint32_t kWindow = 1024 * 1024;  // the most that is offered
   static constexpr size_t kTurnBytes = 1024 * 1024;
   static constexpr size_t kMaxGather = 128;
-  static constexpr size_t kMaxAhead = 16;
+  static constexpr size_t kMaxAhead = 64;
+  static constexpr size_t kMaxTold = 4;  // pieces that the options have room for
   static constexpr int kMaxRetries = 15;
 
   // As the guest sees it: `remote` is the far end.
@@ -142,6 +146,7 @@ class TcpFlow {
   void ReceiveData(const Segment& s, bool stays);
   void ReceiveAhead(uint32_t sequence, std::span<const uint8_t> data);
   void TakeAhead();
+  size_t PutPieces(uint8_t* out) const;
   void TakeSynOptions(const Segment& s);
   bool CheckConnected();
   void WriteToHost();
@@ -208,6 +213,10 @@ class TcpFlow {
   // What came before its turn, in order, apart from each other.
   std::array<Range, kMaxAhead> ahead_;
   size_t ahead_count_ = 0;
+  // A number within each of the pieces that changed last, the last one first.
+  std::array<uint32_t, kMaxTold> told_{};
+  size_t told_count_ = 0;
+  bool selective_ = false;
   bool guest_fin_ = false;
   bool shut_ = false;  // the socket has been told
   std::array<iovec, kMaxGather> gather_;
