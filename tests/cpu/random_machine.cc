@@ -507,6 +507,16 @@ class Machine final : public RandomMachine {
       e.vector = 14;
     } else {
       result->trouble = absl::StrFormat("halted at %x", s.rip);
+      if (program.kind == Program::kKernel && s.rip < kKernelAt) {
+        result->kind = RunResult::kHalted;
+        e.at.rip = s.rip;
+        e.at.rflags = soft::GetRflags(s);
+        std::memcpy(e.at.gpr, s.gpr, sizeof e.at.gpr);
+        std::memcpy(e.at.fx, s.fpu.image, 512);
+        std::memcpy(e.at.ymm_high, s.fpu.ymm_high, sizeof e.at.ymm_high);
+        e.memory = Checksum();
+        result->events.push_back(e);
+      }
       return false;
     }
     if (top >= kKernelStack) {
@@ -618,8 +628,9 @@ std::string EventDifference(const Event& expected, const Event& got, uint64_t fl
 }  // namespace
 
 std::string Difference(const RunResult& expected, const RunResult& got, const RunMode& mode) {
-  if (got.kind != RunResult::kEnded && got.trouble != expected.trouble)
-    return absl::StrCat("  ", got.trouble, "\n");
+  if (got.kind != expected.kind || got.trouble != expected.trouble)
+    return absl::StrCat("  ", got.trouble.empty() ? "ended" : got.trouble, ", not ",
+                        expected.trouble.empty() ? "ended" : expected.trouble, "\n");
   for (size_t i = 0; i < std::min(expected.events.size(), got.events.size()); ++i) {
     // Then a branch to an address that is not canonical faults at the target, with
     // the stack as it is there; there is no more to compare.

@@ -44,12 +44,13 @@ struct Event {
 struct RunResult {
   enum Kind : uint8_t {
     kEnded,
-    kLong,  // nothing is wrong, but it does not end soon
-    kLost,  // `trouble` says
+    kLong,    // nothing is wrong, but it does not end soon
+    kHalted,  // a kernel program made itself a HLT and executed it: `trouble` says where
+    kLost,    // `trouble` says
   };
   Kind kind = kLost;
   std::string trouble;
-  std::vector<Event> events;    // the last is the program's own INT3, where it ended
+  std::vector<Event> events;    // the last is the program's own INT3 or HLT, where it ended
   std::vector<uint8_t> memory;  // all that programs and handlers write
   uint64_t instructions = 0, interrupts = 0;
 };

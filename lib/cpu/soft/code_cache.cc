@@ -56,16 +56,6 @@ Block* CodeCache::Reserve() {
 }
 
 bool CodeCache::Revalidate(Block& b, uint64_t linear) {
-  if (b.straddles) {
-    Mmu::CodePage second;
-    if (!vcpu_.mmu.TranslateCode((linear | (kPageSize - 1)) + 1, &second) ||
-        second.host != b.second_page)
-      return false;
-    uint32_t ignored;
-    if (second.page != Mmu::kNotRam &&
-        !vcpu_.vm.WatchCode(second.page, 0, b.bytes - b.first_part, vcpu_, &ignored))
-      return false;
-  }
   // The version first: a store between the two makes the block stale again. The
   // page may have been data for a while: it is watched before it is read.
   uint32_t version = 0;
@@ -77,8 +67,17 @@ bool CodeCache::Revalidate(Block& b, uint64_t linear) {
   const uint8_t* at = b.start;
   if (b.straddles) {
     const Insn& in = b.insns()[0];
-    if (std::memcmp(in.bytes, at, b.first_part) != 0 ||
-        std::memcmp(in.bytes + b.first_part, b.second_page, b.bytes - b.first_part) != 0)
+    if (std::memcmp(in.bytes, at, b.first_part) != 0) return false;
+    // Only now: this may set the page's accessed bit.
+    Mmu::CodePage second;
+    if (!vcpu_.mmu.TranslateCode((linear | (kPageSize - 1)) + 1, &second) ||
+        second.host != b.second_page)
+      return false;
+    uint32_t ignored;
+    if (second.page != Mmu::kNotRam &&
+        !vcpu_.vm.WatchCode(second.page, 0, b.bytes - b.first_part, vcpu_, &ignored))
+      return false;
+    if (std::memcmp(in.bytes + b.first_part, b.second_page, b.bytes - b.first_part) != 0)
       return false;
   } else {
     for (unsigned i = 0; i < b.count; ++i) {

@@ -118,6 +118,24 @@ TEST(CodeCacheTest, AnInstructionOnTwoPagesFollowsBoth) {
   EXPECT_EQ(g.cpu().s.gpr[kRax], 0xCCBBAA01u);
 }
 
+TEST(CodeCacheTest, ASecondPageIsLeftAloneByWhatTheFirstHasNow) {
+  Guest g;
+  g.Enter64();
+  const uint64_t at = Guest::kCode + kPage - 1, second = Guest::kCode + kPage;
+  g.Write(at, {0xB0, 0x01, 0xF4});  // mov al, 1; hlt
+  for (int i = 0; i < 10; ++i) {
+    g.cpu().s.rip = at;
+    g.Run();
+  }
+  EXPECT_EQ(g.cpu().s.gpr[kRax] & 0xFF, 1u);
+  g.Write(at, {0xF4});
+  g.MapPage(second, second | 7);
+  g.cpu().s.rip = at;
+  g.Run();
+  EXPECT_EQ(g.cpu().s.rip, second);
+  EXPECT_EQ(g.Read64(Guest::kPageTable + 8 * (second >> 12)) & 0x20, 0u);
+}
+
 TEST(CodeCacheTest, AMissingSecondPageFaultsWhenTheInstructionIsReached) {
   Guest g;
   g.Enter64();

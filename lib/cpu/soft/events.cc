@@ -217,7 +217,8 @@ Block* SoftVcpu::RunNative(Native* n, bool* go) {
         case CodeCache::Result::kKicked:
           return nullptr;
       }
-      next = Translated(*b);
+      if (!Translatable(*b) || !translator->Warm(s.rip)) return b;
+      next = translator->Make(*b, s.rip);
       if (next == nullptr) return b;
     }
     n = next;

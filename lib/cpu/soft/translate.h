@@ -185,8 +185,7 @@ class Translator {
   static uint64_t CallHandler(SoftVcpu* c, uint32_t point);
   // Marks registers as loaded where they may be; else executes the instruction.
   static uint64_t UseFpu(SoftVcpu* c, uint32_t point);
-  // A site's slot misses often: it does without, or the stack's with one of its
-  // own. Its block is made again.
+  // A site's slot misses often: it does without. Its block is made again.
   bool GiveUpSlot(uint32_t point);
   // A block that was running when somebody looked: it and what it leads to are
   // made again, with a slot for each site.

@@ -96,9 +96,8 @@ void BlockEmitter::Liveness() {
   for (unsigned i = count_; i-- > 0;) {
     const OpInfo& o = info_[i];
     uint16_t reads = o.reads;
-    const bool faults = insns_[i].has_mem || o.vector || o.x87;
-    if (o.form == Form::kInterpret || (t_.config_.precise && faults)) reads = kAllFlags;
-    if (t_.config_.precise && o.form >= Form::kDivide) reads = kAllFlags;
+    // Any instruction may turn out to be one that is interpreted, and so left after.
+    if (o.form == Form::kInterpret || t_.config_.precise) reads = kAllFlags;
     live_[i] = static_cast<uint16_t>((live_[i + 1] & ~o.writes) | reads);
   }
 }

@@ -201,6 +201,9 @@ Verifier::Result Verifier::Run(Block& b, absl::FunctionRef<Step()> other, Step* 
     difference = Difference(expected, got, early);
   }
   if (difference.empty()) return Result::kSame;
+  absl::StrAppendFormat(&difference, "  the interpreter: %s at %x, the translator: %s at %x\n",
+                        kSteps[static_cast<unsigned>(expected.step)], expected.state.rip,
+                        kSteps[static_cast<unsigned>(got.step)], got.state.rip);
   Report(b, start, difference);
   return Result::kDiffers;
 }
