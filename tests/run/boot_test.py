@@ -69,6 +69,16 @@ class Boot(unittest.TestCase):
         c.type("poweroff")
         self.assertEqual(c.wait(), 0)
 
+    def test_verified(self):
+        """Each translated block beside the interpreter, from the kernel's first."""
+        c = Console(RUN, self.args("-accel", "soft,verify=on")[2:])
+        c.expect(PROMPT, 1500)
+        self.assertIn("Linux", c.command("uname -a"))
+        c.type("poweroff")
+        self.assertEqual(c.wait(600), 0, c.text[-2000:])
+        self.assertEqual(self.events()[-1]["status"], 0)
+        self.assert_clean()
+
     def test_vector_instructions(self):
         v3 = {"avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm"}
         with open("/proc/cpuinfo") as f:
