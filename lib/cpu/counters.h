@@ -42,6 +42,10 @@ struct VcpuCounters {
   Counter insn_emulation;
   Counter insn_emulation_fail;
   Counter invlpg;
+  Counter mmu_cache_miss;
+  Counter mmu_recycled;
+  Counter mmu_shadow_zapped;
+  Counter mmu_unsync;  // as many as there are now
   Counter nmi_injections;
   Counter pf_fixed;
   Counter pf_guest;

@@ -26,6 +26,9 @@ namespace {
 constexpr absl::string_view kLeaveNames[kLeaveReasons] = {"io",   "mmio",   "lapic", "irq",
                                                           "halt", "signal", "cr8",   "msr"};
 
+// The one that says how many there are, not how many there have been.
+constexpr absl::string_view kUnsync = "mmu_unsync";
+
 // In the order of cpu::VcpuCounters.
 constexpr absl::string_view kVcpuCounters[] = {"cr8",
                                                "exits",
@@ -41,6 +44,10 @@ constexpr absl::string_view kVcpuCounters[] = {"cr8",
                                                "insn_emulation",
                                                "insn_emulation_fail",
                                                "invlpg",
+                                               "mmu_cache_miss",
+                                               "mmu_recycled",
+                                               "mmu_shadow_zapped",
+                                               kUnsync,
                                                "nmi_injections",
                                                "pf_fixed",
                                                "pf_guest",
@@ -181,7 +188,9 @@ absl::StatusOr<std::unique_ptr<MachineStats>> MachineStats::Create(
     }
     if (counters) {
       for (absl::string_view name : kVcpuCounters) {
-        layout.descriptors.push_back({.name = std::string(name)});
+        layout.descriptors.push_back(
+            {.name = std::string(name),
+             .type = name == kUnsync ? stats::Type::kInstant : stats::Type::kCumulative});
       }
     }
     ASSIGN_OR_RETURN(uint8_t * data,

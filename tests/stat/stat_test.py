@@ -461,7 +461,8 @@ class Linux(GuestTest):
         guest = subprocess.Popen(
             [self.run_program, "-accel", "soft", "-m", "256", "-nographic", "-name", "linux", "-smp", "2",
              "-kernel", VMLINUZ, "-initrd", INITRD, "-append", "console=ttyS0 panic=-1 root=/dev/none",
-             "-monitor", "none", "-no-reboot", "--timeout", str(120 * SLOWNESS)],
+             "-monitor", "none", "-no-reboot", "--timeout", str(120 * SLOWNESS), "-qmp",
+             "unix:qmp,server=on,wait=off"],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.addCleanup(self.end, guest)
         # It answers when its kernel is unpacked.
@@ -471,8 +472,16 @@ class Linux(GuestTest):
             time.sleep(0.05)
         values = self.once("-f", "exits|io_exits|irq_.*|dev_ns16550_hist|exit_.*|guest_.*")
         self.assertGreater(values["exits"][1], 100)
-        rows = self.stat("-l", "-f", "mmu.*|tlb_flush|pf_.*", "-n", "3", "-s", "0.3").splitlines()
-        self.assertEqual(rows[0].split()[-1], "tlb_flush")
+        rows = [r.split() for r in self.stat("-l", "-f", "mmu.*", "-n", "3", "-s", "0.3").splitlines()]
+        self.assertEqual(rows[0], ["time", "mmu_cache_miss", "mmu_recycled", "mmu_shadow_zapped",
+                                   "mmu_unsync"])
+        for row in rows[1:]:
+            # There is room for 64 on each of two vCPUs.
+            self.assertLessEqual(int(row[4]), 128)
+        while self.once("-f", "mmu_cache_miss", "-s", "0.1")["mmu_cache_miss"][0] < 1000:
+            self.assertLess(time.monotonic(), deadline)
+        old = self.stat("-l", "--compat", "-f", "mmu.*", "-n", "1", "-s", "0.05")
+        self.assertEqual(old.split()[:4], ["mmu_cache", "mmu_recyc", "mmu_shado", "mmu_unsyn"])
         # Two vCPUs have twice the time that passes. A halt is counted when it ends, so
         # some may have been before.
         sample = json.loads(self.stat("-1", "-F", "jsonl", "-s", "2").splitlines()[0])
@@ -481,6 +490,19 @@ class Linux(GuestTest):
         self.assertGreater(sum(spent.values()), 0.1 * sample["interval_ns"])
         del spent["exit_halt_ns"]
         self.assertLess(sum(spent.values()), 2.5 * sample["interval_ns"])
+        # While it stands still: what is remembered is what came and did not go.
+        with socket.socket(socket.AF_UNIX) as s:
+            s.connect("qmp")
+            f = s.makefile("rw")
+            for command in ("qmp_capabilities", "stop"):
+                f.write(json.dumps({"execute": command}) + "\n")
+                f.flush()
+                while "return" not in json.loads(f.readline()):
+                    pass
+            f.close()
+        mmu = {name: v[0] for name, v in self.once("-f", "mmu.*", "-s", "0.1").items()}
+        self.assertEqual(mmu["mmu_unsync"], mmu["mmu_cache_miss"] - mmu["mmu_shadow_zapped"], mmu)
+        self.assertLessEqual(mmu["mmu_recycled"], mmu["mmu_shadow_zapped"], mmu)
 
 
 if __name__ == "__main__":

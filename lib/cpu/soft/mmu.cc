@@ -43,7 +43,8 @@ void CopyFrom(uint8_t* to, const uint8_t* from, unsigned size) {
 
 const uint64_t Mmu::kNoTag = TranslateArea::SecretPage() | 1;
 
-Mmu::Mmu(SoftVcpu& vcpu, GuestMemory& memory) : vcpu_(vcpu), memory_(memory), map_(memory) {
+Mmu::Mmu(SoftVcpu& vcpu, GuestMemory& memory)
+    : vcpu_(vcpu), memory_(memory), walk_cache_(vcpu.counters), map_(memory) {
   for (auto& table : tlb_) {
     for (TlbEntry& e : table) e = {kNoTag, kNoTag, kNoTag, 0};
   }

@@ -238,6 +238,46 @@ TEST_F(MmuTest, GenerationsComeBackWithTheirPcid) {
   }
 }
 
+TEST_F(MmuTest, RememberedPageTablesAreCounted) {
+  constexpr uint64_t kPml4 = 0x800000, kPdpt = 0x801000, kPd = 0x802000, kPt = 0x803000;
+  GuestMemory& m = *guest_.memory;
+  m.Store<uint64_t>(Gpa(kPml4), kPdpt | 7);
+  m.Store<uint64_t>(Gpa(kPdpt), kPd | 7);
+  for (uint64_t i = 0; i < 512; ++i) m.Store<uint64_t>(Gpa(kPd + 8 * i), kPt | 7);
+  for (uint64_t i = 0; i < 8; ++i) m.Store<uint64_t>(Gpa(kPt + 8 * i), (0x900 + i) << 12 | 7);
+  s().cr3 = kPml4;
+  mmu().SwitchTo(false);
+  const VcpuCounters& c = cpu().counters;
+  const uint64_t misses = c.mmu_cache_miss.value(), zapped = c.mmu_shadow_zapped.value(),
+                 recycled = c.mmu_recycled.value();
+  EXPECT_EQ(c.mmu_unsync.value(), 0u);
+  const auto expect = [&](uint64_t new_misses, uint64_t new_zapped, uint64_t new_recycled,
+                          uint64_t unsync) {
+    EXPECT_EQ(c.mmu_cache_miss.value() - misses, new_misses);
+    EXPECT_EQ(c.mmu_shadow_zapped.value() - zapped, new_zapped);
+    EXPECT_EQ(c.mmu_recycled.value() - recycled, new_recycled);
+    EXPECT_EQ(c.mmu_unsync.value(), unsync);
+  };
+  // There is room for 64, by region; six more take the places of the first.
+  for (uint64_t i = 0; i < 64; ++i) ASSERT_TRUE(Read(i << 21));
+  expect(64, 0, 0, 64);
+  for (uint64_t i = 0; i < 64; ++i) ASSERT_TRUE(Read(i << 21 | 0x1000));
+  expect(64, 0, 0, 64);
+  for (uint64_t i = 64; i < 70; ++i) ASSERT_TRUE(Read(i << 21));
+  expect(70, 6, 6, 64);
+  // What the guest wrote shows when an old table does not allow an access.
+  EXPECT_FALSE(Read(uint64_t{20} << 21 | 0x9000));
+  expect(70, 6, 6, 64);
+  m.Store<uint64_t>(Gpa(kPd + 8 * 20), kPt + 0x1000 + 7);
+  m.Store<uint64_t>(Gpa(kPt + 0x1000 + 8 * 9), 0x900000 | 7);
+  EXPECT_TRUE(Read(uint64_t{20} << 21 | 0x9000));
+  expect(71, 7, 6, 64);
+  mmu().FlushPage(0);
+  expect(71, 71, 6, 0);
+  ASSERT_TRUE(Read(0x2000));
+  expect(72, 71, 6, 1);
+}
+
 // Three address spaces that differ in what they map and in their page tables, with
 // the invalidations that the manual asks for; nothing of one is seen in another.
 TEST_F(MmuTest, AddressSpacesStayApart) {

@@ -52,13 +52,13 @@ Segment ToSegment(const SegmentState& s) {
 }  // namespace
 
 SoftVcpu::SoftVcpu(SoftVm& vm, GuestMemory& memory, const VcpuConfig& config)
-    : mmu(*this, memory),
+    : counters(config.counters != nullptr ? *config.counters : own_counters),
+      mmu(*this, memory),
       vm(vm),
       bus(*config.bus),
       memory(memory),
       index(config.index),
       count(config.count),
-      counters(config.counters != nullptr ? *config.counters : own_counters),
       code(std::make_unique<CodeCache>(*this)) {
   area().Init();
   Reset();

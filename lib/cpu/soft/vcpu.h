@@ -104,14 +104,14 @@ class SoftVcpu final : public Vcpu {
   CpuState s;
   Fault fault;
   Exit exit;
+  VcpuCounters own_counters;  // where nobody else wants them
+  VcpuCounters& counters;
   Mmu mmu;
   SoftVm& vm;
   VcpuBus& bus;
   GuestMemory& memory;
   const unsigned index;
   const unsigned count;
-  VcpuCounters own_counters;  // where nobody else wants them
-  VcpuCounters& counters;
   std::unique_ptr<CodeCache> code;
   std::unique_ptr<Translator> translator;  // null: interpret only
   // The page version that the running block was decoded at, and where the

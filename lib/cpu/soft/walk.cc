@@ -205,6 +205,19 @@ bool WalkCache::Walk(const Paging& paging, uint64_t linear, WalkAccess access,
   return true;
 }
 
+void WalkCache::Put(const Slot& slot) {
+  Slot& at = slots_[slot.region % kSlots];
+  const bool taken = at.epoch == epoch_;
+  const bool same = taken && at.region == slot.region && at.root == slot.root;
+  if (!same || at.table != slot.table) {
+    counters_.mmu_cache_miss.Add();
+    if (!taken) counters_.mmu_unsync.Add();
+    if (taken) counters_.mmu_shadow_zapped.Add();
+    if (taken && !same) counters_.mmu_recycled.Add();
+  }
+  at = slot;
+}
+
 bool WalkPageTables(const Paging& paging, PhysicalMap& map, uint64_t linear, WalkAccess access,
                     PageWalk* out, uint32_t* error_code, WalkCache* cache) {
   if (paging.kind == Paging::Kind::kNone) {
@@ -222,8 +235,8 @@ bool WalkPageTables(const Paging& paging, PhysicalMap& map, uint64_t linear, Wal
     if (r < 0) continue;
     if (r == 1 && cache != nullptr && tables.entry != nullptr) {
       uint8_t* table = tables.entry - (linear >> 12 & 511) * 8;
-      cache->At(linear >> 21) = {cache->epoch_, paging.root,     linear >> 21,     table,
-                                 tables.user,   tables.writable, tables.executable};
+      cache->Put({cache->epoch_, paging.root, linear >> 21, table, tables.user, tables.writable,
+                  tables.executable});
     }
     return r == 1;
   }

@@ -11,6 +11,7 @@
 
 #include <cstdint>
 
+#include "lib/cpu/counters.h"
 #include "lib/cpu/soft/rights.h"
 #include "lib/mem/guest_memory.h"
 
@@ -80,9 +81,17 @@ struct PageWalk {
 // A paging-structure cache (vol. 3, 4.10.3), of 4-level paging only: where the
 // table of a region of 2 MiB lies and what the levels above it allow. Whatever
 // takes a page from the TLB must make it forget. Faults never come from it.
+//
+// These tables are what the mmu_* of VcpuCounters call shadow pages. The guest
+// writes to them unseen, so all that are remembered are out of sync (mmu_unsync).
 class WalkCache {
  public:
-  void Forget() { ++epoch_; }
+  explicit WalkCache(VcpuCounters& counters) : counters_(counters) {}
+  void Forget() {
+    ++epoch_;
+    counters_.mmu_shadow_zapped.Add(counters_.mmu_unsync.value());
+    counters_.mmu_unsync.Set(0);
+  }
 
  private:
   friend bool WalkPageTables(const Paging& paging, PhysicalMap& map, uint64_t linear,
@@ -97,8 +106,9 @@ class WalkCache {
   static constexpr unsigned kSlots = 64;
 
   bool Walk(const Paging& paging, uint64_t linear, WalkAccess access, PageWalk* out) const;
-  Slot& At(uint64_t region) { return slots_[region % kSlots]; }
+  void Put(const Slot& slot);
 
+  VcpuCounters& counters_;
   uint64_t epoch_ = 1;
   Slot slots_[kSlots];
 };
