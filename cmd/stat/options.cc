@@ -214,7 +214,7 @@ absl::Status ReadOperands(const std::vector<std::string>& words, bool once, Opti
     out.recording = words[1];
   } else if (words[0] == "replay") {
     RETURN_IF_ERROR(needs(2, "FILE"));
-    if (!once) out.mode = Mode::kLog;
+    if (!once && out.mode != Mode::kView) out.mode = Mode::kLog;
     out.recording = words[1];
   } else if (words[0] == "diff") {
     RETURN_IF_ERROR(needs(3, "two files"));

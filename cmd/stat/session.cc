@@ -30,6 +30,11 @@ int64_t WallNs() {
   return int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
 }
 
+// Times of a recording do not fall; they may be of any range.
+uint64_t Between(int64_t from, int64_t to) {
+  return static_cast<uint64_t>(to) - static_cast<uint64_t>(from);
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Sampler>> Sampler::Create(const Options& options) {
@@ -45,7 +50,7 @@ absl::Status Sampler::Restart(const Options& options) {
   if (!options.recording.empty() && options.mode != Mode::kRecord) {
     ASSIGN_OR_RETURN(std::vector<uint8_t> bytes, host::ReadFile(options.recording, kMaxRecording));
     absl::StatusOr<std::unique_ptr<stats::Replay>> replay =
-        stats::Replay::Parse(std::string(bytes.begin(), bytes.end()));
+        stats::Replay::Parse(std::string(bytes.begin(), bytes.end()), options.wanted);
     if (!replay.ok()) return Annotate(replay.status(), options.recording);
     replay_ = replay->get();
     sources.push_back(*std::move(replay));
@@ -85,17 +90,40 @@ void Sampler::Say(const std::vector<std::string>& notes) {
   for (const std::string& note : notes) cli::PrintWarning(cli::ProgramName(), note);
 }
 
+absl::Status Sampler::NoSuchVm() const {
+  const std::set<std::string> names = collector_->VmNames();
+  const std::string wanted = options_.wanted.name.empty()
+                                 ? absl::StrCat("process ", *options_.wanted.pid)
+                                 : absl::StrCat("'", options_.wanted.name, "'");
+  const bool socket = absl::StrContains(options_.wanted.name, '/');
+  return absl::NotFoundError(
+      absl::StrCat("no VM ", wanted, ": ",
+                   names.empty() || socket
+                       ? absl::StrJoin(collector_->Refusals(), "; ")
+                       : absl::StrCat("those that ", replay_ != nullptr ? "were recorded" : "run",
+                                      " are ", absl::StrJoin(names, ", "))));
+}
+
+std::optional<uint64_t> Sampler::UntilNext() const {
+  if (replay_ == nullptr) return std::nullopt;
+  const std::optional<int64_t> next = replay_->NextTime();
+  if (!next) return std::nullopt;
+  return Between(last_wall_ns_, *next);
+}
+
 absl::Status Sampler::Take() {
   stats::SampleTime time;
   if (replay_ != nullptr) {
     const std::optional<int64_t> next = replay_->NextTime();
+    if (!next && collector_->groups().empty() && !options_.wanted.any()) return NoSuchVm();
     if (!next) return absl::OutOfRangeError("the recording is over");
     time.wall_ns = *next;
-    time.interval_ns =
-        last_ns_ == 0 ? 0 : static_cast<uint64_t>(std::max<int64_t>(*next - last_wall_ns_, 0));
+    time.interval_ns = last_ns_ == 0 ? 0 : Between(last_wall_ns_, *next);
     last_wall_ns_ = *next;
     last_ns_ = 1;
-    return collector_->Sample(time);
+    const absl::Status status = collector_->Sample(time);
+    // It may come later.
+    return options_.wanted.any() ? status : absl::OkStatus();
   }
   const uint64_t now = host::MonotonicNs();
   time.wall_ns = WallNs();
@@ -104,17 +132,7 @@ absl::Status Sampler::Take() {
   const absl::Status status = collector_->Sample(time);
   Say(collector_->TakeNotes());
   const bool found = status.ok();
-  if (!found && !options_.wanted.any()) {
-    const std::set<std::string> names = collector_->VmNames();
-    const std::string wanted = options_.wanted.name.empty()
-                                   ? absl::StrCat("process ", *options_.wanted.pid)
-                                   : absl::StrCat("'", options_.wanted.name, "'");
-    const bool socket = absl::StrContains(options_.wanted.name, '/');
-    return absl::NotFoundError(absl::StrCat(
-        "no VM ", wanted, ": ",
-        names.empty() || socket ? absl::StrJoin(collector_->Refusals(), "; ")
-                                : absl::StrCat("those that run are ", absl::StrJoin(names, ", "))));
-  }
+  if (!found && !options_.wanted.any()) return NoSuchVm();
   // Once: what was asked for by name and does not answer, and what is there but
   // may not be read.
   if (found && !said_) {

@@ -34,12 +34,16 @@ class Sampler {
 
   stats::Collector& collector() { return *collector_; }
   bool replays() const { return replay_ != nullptr; }
+  // Nanoseconds that lay between a recording's sample that was taken last and its
+  // next; nothing at its end.
+  std::optional<uint64_t> UntilNext() const;
   // As other options would have it: p, g and f of the view.
   absl::Status Restart(const Options& options);
 
  private:
   explicit Sampler(const Options& options) : options_(options) {}
   void Say(const std::vector<std::string>& notes);
+  absl::Status NoSuchVm() const;
 
   Options options_;
   std::unique_ptr<stats::Collector> collector_;

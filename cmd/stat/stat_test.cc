@@ -49,7 +49,10 @@ TEST(Options, Modes) {
   EXPECT_EQ(Read({"-F", "openmetrics", "-o", "x"})->mode, Mode::kServe);
   EXPECT_EQ(Read({}, true, {"true"})->mode, Mode::kCommand);
   EXPECT_EQ(Read({"record", "x"})->mode, Mode::kRecord);
-  EXPECT_EQ(Read({"replay", "x"})->mode, Mode::kLog);
+  EXPECT_EQ(Read({"replay", "x"})->mode, Mode::kView);
+  EXPECT_EQ(Read({"replay", "x"}, false)->mode, Mode::kLog);
+  EXPECT_EQ(Read({"-l", "replay", "x"})->mode, Mode::kLog);
+  EXPECT_EQ(Read({"-c", "replay", "x"})->mode, Mode::kLog);
   EXPECT_EQ(Read({"-1", "replay", "x"})->mode, Mode::kOnce);
   EXPECT_EQ(Read({"diff", "a", "b"})->mode, Mode::kDiff);
 }

@@ -12,9 +12,11 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -32,6 +34,8 @@ namespace {
 
 // The first difference comes soon; then the interval counts.
 constexpr uint64_t kFirstNs = 250'000'000;
+// More than a recording's samples ever lie apart, but for a broken one.
+constexpr uint64_t kLongestNs = uint64_t{86'400} * 1'000'000'000;
 
 constexpr std::pair<int, int> kKeys[] = {{KEY_UP, kKeyUp},        {KEY_DOWN, kKeyDown},
                                          {KEY_PPAGE, kKeyPageUp}, {KEY_NPAGE, kKeyPageDown},
@@ -189,9 +193,31 @@ absl::StatusOr<int> RunView(const Options& options) {
     view.Sampled(sampler->collector());
     draw();
   };
-  Ticker ticker(*loop, options.interval_ns, sample);
-  std::unique_ptr<host::LoopTimer> first = loop->NewTimer(sample);
-  if (options.interval_ns > kFirstNs) first->Arm(host::MonotonicNs() + kFirstNs);
+  std::unique_ptr<Ticker> ticker;
+  std::unique_ptr<host::LoopTimer> next;
+  // A recording's samples come as they were taken, or each interval that was asked for.
+  bool as_recorded = !options.interval_given;
+  const auto arm = [&] {
+    if (ticker != nullptr) {
+      if (view.options().interval_ns > kFirstNs) next->Arm(host::MonotonicNs() + kFirstNs);
+      return;
+    }
+    const std::optional<uint64_t> gap = sampler->UntilNext();
+    if (!gap) {
+      const absl::Status end = sampler->Take();
+      return view.Say(std::string(end.message()), !absl::IsOutOfRange(end));
+    }
+    const uint64_t wait = as_recorded ? *gap : view.options().interval_ns;
+    next->Arm(host::MonotonicNs() + std::min(wait, kLongestNs));
+  };
+  next = loop->NewTimer([&] {
+    sample();
+    if (ticker != nullptr) return;
+    arm();
+    draw();
+  });
+  if (!sampler->replays()) ticker = std::make_unique<Ticker>(*loop, options.interval_ns, sample);
+  arm();
 
   const auto pressed = [&](int key) {
     switch (view.Press(key, sampler->collector())) {
@@ -205,18 +231,22 @@ absl::StatusOr<int> RunView(const Options& options) {
         if (view.options().fields) filter.fields = view.options().fields;
         filter.vcpus = view.options().vcpus;
         sampler->collector().SetFilter(std::move(filter));
-        sample();
         break;
       }
       case View::Wish::kRestart: {
         absl::Status status = sampler->Restart(view.options());
         if (status.ok()) status = sampler->Take();
         if (!status.ok()) view.Say(std::string(status.message()), true);
-        first->Arm(host::MonotonicNs() + kFirstNs);
+        arm();
         break;
       }
       case View::Wish::kInterval:
-        ticker.SetInterval(view.options().interval_ns);
+        as_recorded = false;
+        if (ticker != nullptr) {
+          ticker->SetInterval(view.options().interval_ns);
+        } else {
+          arm();
+        }
         break;
       case View::Wish::kWrite: {
         absl::StatusOr<std::string> name = WriteSnapshot(view.Snapshot(sampler->collector()));
@@ -236,7 +266,7 @@ absl::StatusOr<int> RunView(const Options& options) {
   draw();
   loop->Run();
   keys.reset();
-  first.reset();
+  next.reset();
   return cli::kExitDone;
 }
 

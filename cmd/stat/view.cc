@@ -441,6 +441,9 @@ std::vector<ScreenLine> View::Draw(const stats::Collector& sample, int rows, int
     absl::StrAppend(&title, "  fields ", absl::StrJoin(options_.patterns, "|"));
   }
   if (!search_.empty()) absl::StrAppend(&title, "  /", search_);
+  if (!options_.recording.empty()) {
+    absl::StrAppend(&title, "  recorded ", Timestamp(sample.time().wall_ns));
+  }
   if (paused_) absl::StrAppend(&title, "  (paused)");
   out.push_back({title, Style::kTitle});
   const int body = std::max(rows - 2, 1);

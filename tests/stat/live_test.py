@@ -60,7 +60,8 @@ class Live(GuestTest):
 
     def view(self, *args):
         self.shell()
-        self.type("stty -a | tail -n +2 > before; %s -s 0.2 %s" % (self.stat_program, " ".join(args)))
+        self.type("stty -a | tail -n +2 > before; %s %s" % (
+            self.stat_program, " ".join(args or ("-s 0.2",))))
         return self.wait("stat - events", "Event", "exits")
 
     def leave(self):
@@ -185,6 +186,43 @@ class Live(GuestTest):
         self.assertRegex(line, r"\x1b\[(\d+;)*2m")
         self.firmware("new")
         self.wait("2 VMs", re.compile(r"^new +\d+", re.M))
+        self.leave()
+
+    def test_replay(self):
+        web = self.firmware("web", "-smp", "2")
+        db = self.firmware("db")
+        record = subprocess.Popen([self.stat_program, "record", "day", "-n", "12", "-s", "0.15"])
+        time.sleep(0.6)
+        self.end(db)
+        self.assertEqual(record.wait(TIMEOUT), 0)
+        with open("day") as f:
+            last = [l for l in f if l.startswith('{"sample"')][-1]
+        last = time.strftime("%H:%M:%S", time.gmtime(int(re.search(r"\d+", last[10:])[0]) // 10**9))
+        self.end(web)  # no guest runs any more
+        screen = self.view("replay day")
+        self.assertRegex(screen, r"stat - events  2 VMs  recorded 20\d\d-\d\d-\d\dT")
+        # From sample to sample, and rates with them; a key in between.
+        self.wait(re.compile(r"^exits +\d+ +[\d.]+ +[1-9]\d* fd +[▁-█]{3}", re.M))
+        self.keys("b")
+        screen = self.wait("the recording is over", "stat - VMs  1 VM ", last,
+                           re.compile(r"^db .* ended", re.M), re.compile(r"^web +\d+ +2 ", re.M))
+        # That was as it was taken. Now quicker, from the beginning.
+        self.keys("s")
+        self.type("0.02")
+        self.keys("c")
+        self.wait("1 VM ", "the recording is over")
+        # It stands; what it ended with can be looked at.
+        self.keys("v", "v", "v", "f")
+        self.type("exits")
+        screen = self.wait("fields exits", re.compile(r"^exits +[1-9]\d{3}", re.M))
+        self.assertNotIn("io_exits", screen)
+        self.keys("c", "b", "g")
+        self.type("db")
+        self.wait("guest db", re.compile(r"^db .* ended", re.M), "the recording is over")
+        self.assertNotRegex(self.screen(), r"(?m)^web ")
+        self.keys("g")
+        self.type("nobody")
+        self.wait("no VM 'nobody': those that were recorded are db, web")
         self.leave()
 
     def test_signal_restores_the_terminal(self):

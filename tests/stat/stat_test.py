@@ -181,6 +181,9 @@ class Formats(GuestTest):
         self.assertEqual(int(once[2]), sum(int(r.split()[1]) for r in rows[1:]))
         diff = self.stat("diff", "a", "b", "-f", "exits|pf_fixed")
         self.assertRegex(diff, r"(?m)^exits +\d+\.\d/s +\d+\.\d/s +[+-]\d+\.\d +")
+        self.assertEqual(self.stat("replay", "a", "-f", "exits", "-g", "web").splitlines(), rows)
+        self.stat("-1", "replay", "a", "-g", "db", code=1)
+        self.assertIn("no VM 'db': those that were recorded are web", self.errors)
         with open("a", "a") as f:
             f.write('{"g": 999, "v": []}\n')
         self.stat("replay", "a", code=1)

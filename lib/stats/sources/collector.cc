@@ -36,6 +36,7 @@ void Collector::SetFilter(Filter filter) {
   built_ = 0;
   uses_.clear();
   Rebuild();
+  Fill();
 }
 
 // Which field of which group goes to which row.
@@ -149,6 +150,16 @@ absl::Status Collector::Sample(const SampleTime& time) {
     built_ = mark;
     Rebuild();
   }
+  Fill();
+  time_ = time;
+  ++samples_;
+  if (any) return absl::OkStatus();
+  return absl::UnavailableError(
+      absl::StrCat("no source could be read: ", absl::StrJoin(Refusals(), "; ")));
+}
+
+// The rows of what the groups have.
+void Collector::Fill() {
   for (Row& row : rows_) {
     std::fill(row.total.begin(), row.total.end(), 0);
     std::fill(row.delta.begin(), row.delta.end(), 0);
@@ -176,11 +187,6 @@ absl::Status Collector::Sample(const SampleTime& time) {
       }
     }
   }
-  time_ = time;
-  ++samples_;
-  if (any) return absl::OkStatus();
-  return absl::UnavailableError(
-      absl::StrCat("no source could be read: ", absl::StrJoin(Refusals(), "; ")));
 }
 
 std::vector<std::string> Collector::Refusals() const {

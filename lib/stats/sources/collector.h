@@ -71,7 +71,7 @@ class Collector {
   std::vector<std::string> TakeNotes();
   // Names of all VMs that any source saw.
   std::set<std::string> VmNames() const;
-  // Filters anew; rows start again.
+  // Filters the last sample anew.
   void SetFilter(Filter filter);
 
  private:
@@ -81,6 +81,7 @@ class Collector {
   };
 
   void Rebuild();
+  void Fill();
   bool Accepts(const std::string& name);
 
   std::vector<std::unique_ptr<Source>> sources_;

@@ -84,7 +84,7 @@ absl::StatusOr<std::shared_ptr<const Schema>> ParseFields(const JsonValue& line)
 // long recording takes no more memory than its text.
 class Replayer final : public Replay {
  public:
-  explicit Replayer(std::string text) : text_(std::move(text)) {}
+  Replayer(std::string text, Wanted wanted) : text_(std::move(text)), wanted_(std::move(wanted)) {}
 
   absl::Status Check() {
     // Everything once, as it will be read.
@@ -113,6 +113,8 @@ class Replayer final : public Replay {
     schemas_.clear();
     order_.clear();
     groups_.clear();
+    unwanted_.clear();
+    seen_.clear();
     next_.reset();
     last_.reset();
     seen_samples_ = 0;
@@ -204,6 +206,13 @@ class Replayer final : public Replay {
                     .vcpu = static_cast<int>(vcpu != nullptr ? *vcpu : -1),
                     .schema = schemas_[static_cast<size_t>(*schema)],
                     .whole = seen_samples_ > 1});
+    if (!g->vm.empty() && std::find(seen_.begin(), seen_.end(), g->vm) == seen_.end()) {
+      seen_.push_back(g->vm);
+    }
+    if (!wanted_.Matches(g->vm, g->pid)) {
+      unwanted_.push_back(std::move(groups_.back()));
+      groups_.pop_back();
+    }
     const std::string source = Text(v, "source");
     for (unsigned i = 0; i < kSourceKinds; ++i) {
       if (SourceName(static_cast<SourceKind>(i)) == source) g->source = static_cast<SourceKind>(i);
@@ -213,6 +222,8 @@ class Replayer final : public Replay {
   }
 
   const std::string text_;
+  const Wanted wanted_;
+  std::vector<std::unique_ptr<Group>> unwanted_;
   size_t at_ = 0;
   size_t line_ = 0;
   bool header_ = false;
@@ -274,8 +285,8 @@ std::string Recorder::Sample(int64_t wall_ns, const std::vector<const Group*>& g
   return out;
 }
 
-absl::StatusOr<std::unique_ptr<Replay>> Replay::Parse(std::string text) {
-  auto out = std::make_unique<Replayer>(std::move(text));
+absl::StatusOr<std::unique_ptr<Replay>> Replay::Parse(std::string text, Wanted wanted) {
+  auto out = std::make_unique<Replayer>(std::move(text), std::move(wanted));
   RETURN_IF_ERROR(out->Check());
   return std::unique_ptr<Replay>(std::move(out));
 }

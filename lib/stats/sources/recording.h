@@ -43,8 +43,9 @@ class Recorder {
 // A recording as a source: each Read() is its next sample.
 class Replay : public Source {
  public:
-  // `text` is a whole file. An error names the line.
-  static absl::StatusOr<std::unique_ptr<Replay>> Parse(std::string text);
+  // `text` is a whole file. An error names the line. Of VMs that are not wanted there
+  // are only the names, in seen().
+  static absl::StatusOr<std::unique_ptr<Replay>> Parse(std::string text, Wanted wanted = {});
 
   // When the sample of the next Read() was taken; nothing at the end.
   virtual std::optional<int64_t> NextTime() const = 0;

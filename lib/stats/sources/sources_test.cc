@@ -239,7 +239,12 @@ TEST(Collector, FiltersFieldsAndVcpus) {
   ASSERT_EQ(c.rows().size(), 1u);
   EXPECT_EQ(c.rows()[0].total[0], 20u);
   EXPECT_EQ(c.rows()[0].delta[0], 20u);  // since the start
+  // The same sample, by another filter.
   c.SetFilter({});
+  ASSERT_EQ(c.rows().size(), 2u);
+  EXPECT_EQ(c.rows()[0].total[0], 30u);
+  EXPECT_EQ(c.rows()[1].total[0], 3u);
+  EXPECT_EQ(c.rows()[1].delta[0], 3u);
   ASSERT_OK(c.Sample({}));
   EXPECT_EQ(c.rows().size(), 2u);
 }
