@@ -39,6 +39,21 @@ absl::StatusOr<UniqueFd> NewUnix(int type) {
   return fd;
 }
 
+// Binds to a name beside `path`, which stays free until somebody listens: who finds
+// a socket's name can connect to it. The name is as long, so that it fits.
+absl::StatusOr<std::string> BindDraft(int fd, const std::string& path) {
+  std::string draft = path;
+  for (const char last : {'~', '%', '+', '='}) {
+    if (draft.back() == '/') break;  // bind says what is wrong with it
+    draft.back() = last;
+    if (draft == path) continue;
+    ASSIGN_OR_RETURN(const sockaddr_un address, UnixAddress(draft));
+    if (bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0) return draft;
+    if (errno != EADDRINUSE) return ErrnoError(errno, path);
+  }
+  return absl::AlreadyExistsError(absl::StrCat(path, ": no name beside it is free"));
+}
+
 // An address with its length; the two families that there are.
 struct InetAddress {
   sockaddr_storage storage{};
@@ -81,33 +96,38 @@ absl::StatusOr<UniqueFd> NewInet(const InetAddress& address) {
 }  // namespace
 
 absl::StatusOr<UnixListener> UnixListener::Create(const std::string& path, int type) {
-  ASSIGN_OR_RETURN(sockaddr_un address, UnixAddress(path));
+  RETURN_IF_ERROR(UnixAddress(path).status());
   ASSIGN_OR_RETURN(UniqueFd fd, NewUnix(type));
   // The name gets the mode of the socket that is bound to it.
   if (fchmod(fd.get(), 0600) != 0) return ErrnoError(errno, path);
-  const auto bind_it = [&] {
-    return bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address);
+  ASSIGN_OR_RETURN(const std::string draft, BindDraft(fd.get(), path));
+  const auto fail = [&](absl::Status status) {
+    unlink(draft.c_str());
+    return status;
   };
-  if (bind_it() != 0) {
-    if (errno != EADDRINUSE) return ErrnoError(errno, path);
+  if (listen(fd.get(), kBacklog) != 0) return fail(ErrnoError(errno, path));
+  if (link(draft.c_str(), path.c_str()) != 0) {
+    if (errno != EEXIST) return fail(ErrnoError(errno, path));
     struct stat st;
-    if (lstat(path.c_str(), &st) != 0) return ErrnoError(errno, path);
+    if (lstat(path.c_str(), &st) != 0) return fail(ErrnoError(errno, path));
     if (!S_ISSOCK(st.st_mode)) {
-      return absl::AlreadyExistsError(absl::StrCat(path, ": is there and is no socket"));
+      return fail(absl::AlreadyExistsError(absl::StrCat(path, ": is there and is no socket")));
     }
     // A listener of another type refuses too, but otherwise.
     if (!absl::IsUnavailable(ConnectUnix(path, type).status())) {
-      return absl::AlreadyExistsError(absl::StrCat(path, ": somebody listens there"));
+      return fail(absl::AlreadyExistsError(absl::StrCat(path, ": somebody listens there")));
     }
-    if (unlink(path.c_str()) != 0 || bind_it() != 0) return ErrnoError(errno, path);
+    if (unlink(path.c_str()) != 0 || link(draft.c_str(), path.c_str()) != 0) {
+      return fail(ErrnoError(errno, path));
+    }
   }
+  unlink(draft.c_str());
   UnixListener out(std::move(fd), path);
   struct stat st;
   if (lstat(path.c_str(), &st) == 0) {
     out.device_ = st.st_dev;
     out.inode_ = st.st_ino;
   }
-  if (listen(out.fd(), kBacklog) != 0) return ErrnoError(errno, path);
   return out;
 }
 
