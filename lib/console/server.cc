@@ -25,8 +25,10 @@ namespace atl::console {
 namespace {
 
 constexpr uint64_t kRetryAcceptNs = 1'000'000'000;
-// When the guest has had time to set its lamps after a key.
+// When the guest has had time to set its lamps after a key; a busy one takes
+// longer, so that they are looked at again after twice as long each time.
 constexpr uint64_t kLampsNs = 60'000'000;
+constexpr uint64_t kLampsMostNs = 4'000'000'000;
 
 // What a viewer has not been told yet.
 enum News : uint32_t {
@@ -123,7 +125,7 @@ class Server::Impl {
         picture_(std::move(picture)),
         typist_(*loop_, input, *options_.layout, [this] { OnDelivered(); }),
         look_timer_(loop_->NewTimer([this] { OnLookTimer(); })),
-        lamps_timer_(loop_->NewTimer([this] { LookAtLamps(); })),
+        lamps_timer_(loop_->NewTimer([this] { OnLampsTimer(); })),
         accept_timer_(loop_->NewTimer([this] { accept_watch_->SetEvents(EPOLLIN); })) {
     packet_.resize(kMaxPacket);
   }
@@ -254,6 +256,7 @@ class Server::Impl {
   // Nobody looks: the copy of the picture is memory for nothing.
   void Forget() {
     look_timer_->Disarm();
+    look_at_ns_ = 0;
     screen_.OnNextChange(seen_, nullptr);
     seen_ = ui::Surface();
     drawn_ = false;
@@ -317,11 +320,14 @@ class Server::Impl {
   void On(Client& c, const Key& m) {
     if (c.view_only) return;
     typist_.Key(c.keys, m.down, m.code, m.keysym);
-    lamps_timer_->Arm(host::MonotonicNs() + kLampsNs);
+    lamps_pause_ns_ = kLampsNs;
+    lamps_timer_->Arm(host::MonotonicNs() + lamps_pause_ns_);
+    ExpectChange();
   }
   void On(Client& c, const Pointer& m) {
     if (c.view_only) return;
     c.buttons = m.buttons;
+    ExpectChange();
     if (!m.absolute) return input_.Move(m.x, m.y, m.wheel, m.buttons);
     const auto x = static_cast<unsigned>(m.x), y = static_cast<unsigned>(m.y);
     if (input_.absolute()) {
@@ -462,6 +468,13 @@ class Server::Impl {
   // A large picture is not looked at all the time.
   uint64_t BusyPause() const { return std::max(kBusyNs, 4 * look_took_ns_); }
 
+  // Whoever types waits for what comes of it: the next looks are close together,
+  // where looking is all that tells.
+  void ExpectChange() {
+    pause_ns_ = std::min(pause_ns_, BusyPause());
+    if (look_at_ns_ != 0) Arm(last_look_ns_ + pause_ns_);
+  }
+
   void OnLookTimer() {
     look_at_ns_ = 0;
     if (!Wanted()) return;
@@ -498,6 +511,14 @@ class Server::Impl {
     LookAtLamps();
   }
 
+  void OnLampsTimer() {
+    LookAtLamps();
+    lamps_pause_ns_ *= 2;
+    if (lamps_pause_ns_ <= kLampsMostNs && !clients_.empty()) {
+      lamps_timer_->Arm(host::MonotonicNs() + lamps_pause_ns_);
+    }
+  }
+
   void LookAtLamps() {
     const uint8_t leds = input_.leds();
     if (leds != std::exchange(leds_, leds)) Tell(kNewLeds);
@@ -526,6 +547,7 @@ class Server::Impl {
   uint64_t look_took_ns_ = 0;
   uint64_t pause_ns_ = kBusyNs;
   uint64_t look_at_ns_ = 0;  // what the timer is set to; 0: off
+  uint64_t lamps_pause_ns_ = kLampsNs;
   uint8_t leds_ = 0;
   bool absolute_ = false;
   std::string clipboard_;

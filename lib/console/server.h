@@ -49,8 +49,9 @@ class Server {
  public:
   static constexpr size_t kMaxViewers = 32;
   static constexpr uint64_t kGreetingNs = 5'000'000'000;  // until a Hello must have come
-  // Between two looks at the screen: while it changes, and when nothing happens.
-  static constexpr uint64_t kBusyNs = 10'000'000;
+  // Between two looks at the screen: while it changes or somebody types, at least,
+  // and when nothing happens.
+  static constexpr uint64_t kBusyNs = 3'000'000;
   static constexpr uint64_t kIdleNs = 100'000'000;
 
   // Listens. `screen` and `input` outlive the server.

@@ -208,6 +208,45 @@ TEST(ConsoleTest, NothingHappensWithoutNews) {
   }
 }
 
+// Whoever goes while the screen is watched leaves it watched for the next.
+TEST(ConsoleTest, AScreenIsLookedAtAnewForTheNextViewer) {
+  Console c(100, 50, /*tells=*/false);
+  for (int i = 1; i <= 3; ++i) {
+    auto viewer = c.NewViewer();
+    Told told;
+    for (size_t n = 1; n <= 3; ++n) {
+      ASSERT_OK(viewer->Ask());
+      SyncWith(*viewer, told);
+      c.screen.Fill({0, 0, 1, 1}, static_cast<uint32_t>(10 * i) + static_cast<uint32_t>(n));
+      Until(*viewer, told, [&] { return told.damage.size() >= n; });
+      if (::testing::Test::HasFatalFailure()) return;
+    }
+    ASSERT_OK(viewer->Ask());
+    SyncWith(*viewer, told);
+    viewer.reset();
+    WaitFor([&] { return c.gone == i; });
+  }
+}
+
+// Where looking is all that tells, it is done sooner when somebody types.
+TEST(ConsoleTest, WhatIsTypedIsSeenSoon) {
+  Console c(100, 50, /*tells=*/false);
+  auto viewer = c.NewViewer();
+  Told told;
+  ASSERT_OK(viewer->Ask());
+  Until(*viewer, told, [&] { return told.damage.size() == 1; });
+  ASSERT_OK(viewer->Ask());
+  std::this_thread::sleep_for(std::chrono::seconds(1));  // long enough to be slow
+  unsigned before = c.screen.looks();
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  EXPECT_LE(c.screen.looks() - before, 2u);
+  before = c.screen.looks();
+  ASSERT_OK(viewer->SendKey(true, 0x1E, 0));
+  // 14 looks from 3 ms on take 250 ms; at the slow pace there would be three.
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  EXPECT_GE(c.screen.looks() - before, 6u);
+}
+
 TEST(ConsoleTest, KeysByPlace) {
   Console c;
   auto viewer = c.NewViewer();
@@ -328,6 +367,11 @@ TEST(ConsoleTest, TheRest) {
   c.input.lamps = 2;
   ASSERT_OK(viewer->SendKey(true, 0x45, 0));
   Until(*viewer, told, [&] { return viewer->leds() == 2; });
+  // A guest that is busy takes its time, and nobody asks for pictures.
+  ASSERT_OK(viewer->SendKey(false, 0x45, 0));
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  c.input.lamps = 4;
+  Until(*viewer, told, [&] { return viewer->leds() == 4; });
 
   auto looker = c.NewViewer(/*view_only=*/true);
   EXPECT_FALSE(looker->welcome().input);

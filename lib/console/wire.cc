@@ -291,6 +291,20 @@ std::vector<uint8_t> Write(const Text& m) {
 std::vector<uint8_t> Write(const Synced& m) { return Put(kSynced, m.id); }
 std::vector<uint8_t> Write(const Bye& m) { return Packet(kBye).Put(m.reason, kMaxReason).Take(); }
 
+// `clipboard`: the type of the one message that goes both ways.
+template <typename Message>
+std::vector<uint8_t> EncodeAs(const Message& message, Type clipboard) {
+  return std::visit(
+      [&](const auto& m) {
+        if constexpr (std::is_same_v<std::decay_t<decltype(m)>, Clipboard>) {
+          return Packet(clipboard).Put(m.text, kMaxClipboard).Take();
+        } else {
+          return Write(m);
+        }
+      },
+      message);
+}
+
 // --- Reading ---
 
 using Bytes = std::span<const uint8_t>;
@@ -543,28 +557,10 @@ absl::StatusOr<Message> Decode(Bytes packet, std::span<const Reader<Message>> re
 std::span<const TypeInfo> Types() { return kTypes; }
 
 std::vector<uint8_t> Encode(const FromViewer& message) {
-  return std::visit(
-      [](const auto& m) {
-        if constexpr (std::is_same_v<std::decay_t<decltype(m)>, Clipboard>) {
-          return Packet(kViewerClipboard).Put(m.text, kMaxClipboard).Take();
-        } else {
-          return Write(m);
-        }
-      },
-      message);
+  return EncodeAs(message, kViewerClipboard);
 }
 
-std::vector<uint8_t> Encode(const FromRun& message) {
-  return std::visit(
-      [](const auto& m) {
-        if constexpr (std::is_same_v<std::decay_t<decltype(m)>, Clipboard>) {
-          return Packet(kRunClipboard).Put(m.text, kMaxClipboard).Take();
-        } else {
-          return Write(m);
-        }
-      },
-      message);
-}
+std::vector<uint8_t> Encode(const FromRun& message) { return EncodeAs(message, kRunClipboard); }
 
 absl::StatusOr<FromViewer> DecodeFromViewer(Bytes packet) {
   return Decode<FromViewer>(packet, kFromViewer);
