@@ -12,30 +12,6 @@
 #include "lib/ui/layout.h"
 
 namespace atl::run {
-namespace {
-
-// The keys that vnc has as options of its own.
-struct Passed {
-  absl::string_view key;
-  absl::string_view option;
-};
-constexpr Passed kPassed[] = {
-    {"websocket", "--ws"},
-    {"tls", "--tls"},
-    {"tls-cert", "--tls-cert"},
-    {"tls-key", "--tls-key"},
-    {"tls-ca", "--tls-ca"},
-    {"auth", "--auth"},
-    {"password-file", "--password-file"},
-    {"users-file", "--users-file"},
-    {"insecure", "--insecure"},
-    {"view-only", "--view-only"},
-    {"share", "--share"},
-    {"max-clients", "--max-clients"},
-};
-
-}  // namespace
-
 std::string LayoutNames() {
   std::string out;
   for (const ui::Layout& l : ui::Layouts()) absl::StrAppend(&out, out.empty() ? "" : " ", l.name());
@@ -63,15 +39,12 @@ absl::StatusOr<ViewerOptions> ParseViewers(const cli::Parsed& args) {
     if (display == "none") continue;
     VncOptions vnc;
     vnc.arguments = {"-l", display};
-    for (const Passed& p : kPassed) {
-      const cli::Given* const value = keys.Find(p.key);
-      if (value == nullptr) continue;
-      if (value->option->kind == cli::Kind::kBool) {
-        if (value->on) vnc.arguments.push_back(std::string(p.option));
-      } else {
-        vnc.arguments.push_back(std::string(p.option));
-        vnc.arguments.push_back(value->text);
-      }
+    if (keys.OnOr("websocket", false)) vnc.arguments.push_back("--ws");
+    for (const cli::Option& option : rfb::kServeOptions) {
+      const cli::Given* const value = keys.Find(option.name.substr(2));
+      if (value == nullptr || !value->on) continue;
+      vnc.arguments.push_back(std::string(option.name));
+      if (option.kind != cli::Kind::kFlag) vnc.arguments.push_back(value->text);
     }
     vnc.power = keys.OnOr("power-control", false);
     out.vnc.push_back(std::move(vnc));

@@ -3,12 +3,13 @@
 #ifndef CMD_RUN_VIEWER_OPTIONS_H_
 #define CMD_RUN_VIEWER_OPTIONS_H_
 
-#include <span>
+#include <array>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "lib/cli/option.h"
+#include "lib/rfb/serve_options.h"
 
 namespace atl::run {
 
@@ -27,70 +28,36 @@ struct ViewerOptions {
   bool any() const { return !no_socket || !vnc.empty(); }
 };
 
-inline constexpr cli::Option kVncKeys[] = {
-    {.name = "display",
-     .arg = "DISPLAY",
-     .kind = cli::Kind::kString,
-     .help = "HOST:DISPLAY, HOST::PORT, unix:PATH, fd:N or none",
-     .required = true},
-    {.name = "websocket",
-     .arg = "on|off",
-     .kind = cli::Kind::kBool,
-     .help = "browsers too",
-     .default_text = "off"},
-    {.name = "tls",
-     .arg = "on|off",
-     .kind = cli::Kind::kBool,
-     .help = "refuse what is not encrypted",
-     .default_text = "off"},
-    {.name = "tls-cert", .arg = "FILE", .kind = cli::Kind::kString, .help = "certificate, PEM"},
-    {.name = "tls-key", .arg = "FILE", .kind = cli::Kind::kString, .help = "its key, PEM"},
-    {.name = "tls-ca",
-     .arg = "FILE",
-     .kind = cli::Kind::kString,
-     .help = "authority of viewers' certificates, PEM"},
-    {.name = "auth",
-     .arg = "HOW",
-     .kind = cli::Kind::kEnum,
-     .help = "how viewers prove who they are",
-     .choices = "none vnc plain"},
-    {.name = "password-file",
-     .arg = "FILE",
-     .kind = cli::Kind::kString,
-     .help = "passwords as vncpasswd writes them"},
-    {.name = "users-file",
-     .arg = "FILE",
-     .kind = cli::Kind::kString,
-     .help = "names and passwords"},
-    {.name = "insecure",
-     .arg = "on|off",
-     .kind = cli::Kind::kBool,
-     .help = "beyond this host without password or encryption",
-     .default_text = "off"},
-    {.name = "view-only",
-     .arg = "on|off",
-     .kind = cli::Kind::kBool,
-     .help = "take no input",
-     .default_text = "off"},
-    {.name = "share",
-     .arg = "POLICY",
-     .kind = cli::Kind::kEnum,
-     .help = "when a viewer wants the guest for itself",
-     .default_text = "allow-exclusive",
-     .choices = "allow-exclusive force-shared exclusive"},
-    {.name = "max-clients",
-     .arg = "N",
-     .kind = cli::Kind::kUnsigned,
-     .help = "viewers at one time",
-     .default_text = "32",
-     .min = 1,
-     .max = 1024},
-    {.name = "power-control",
-     .arg = "on|off",
-     .kind = cli::Kind::kBool,
-     .help = "let viewers press the power and reset buttons",
-     .default_text = "off"},
-};
+// Of -vnc: where, and the options of vnc.
+inline constexpr auto kVncKeys = [] {
+  std::array<cli::Option, rfb::kServeOptions.size() + 3> out;
+  out[0] = {.name = "display",
+            .arg = "DISPLAY",
+            .kind = cli::Kind::kString,
+            .help = "HOST:DISPLAY, HOST::PORT, unix:PATH, fd:N or none",
+            .required = true};
+  out[1] = {.name = "websocket",
+            .arg = "on|off",
+            .kind = cli::Kind::kBool,
+            .help = "browsers too",
+            .default_text = "off"};
+  auto at = out.begin() + 2;
+  for (cli::Option option : rfb::kServeOptions) {
+    option.name.remove_prefix(2);
+    if (option.kind == cli::Kind::kFlag) {
+      option.kind = cli::Kind::kBool;
+      option.arg = "on|off";
+      option.default_text = "off";
+    }
+    *at++ = option;
+  }
+  *at = {.name = "power-control",
+         .arg = "on|off",
+         .kind = cli::Kind::kBool,
+         .help = "let viewers press the power and reset buttons",
+         .default_text = "off"};
+  return out;
+}();
 
 absl::StatusOr<ViewerOptions> ParseViewers(const cli::Parsed& args);
 // "en-us en-gb …"

@@ -4,7 +4,10 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cstdio>
+#include <iterator>
 #include <memory>
 #include <optional>
 #include <string>
@@ -30,12 +33,13 @@
 #include "lib/host/signals.h"
 #include "lib/host/socket.h"
 #include "lib/rfb/access.h"
+#include "lib/rfb/serve_options.h"
 #include "lib/rfb/server.h"
 
 namespace atl::vnc {
 namespace {
 
-constexpr cli::Option kOptions[] = {
+constexpr cli::Option kBefore[] = {
     {.name = "-l",
      .alias = "--listen",
      .arg = "ENDPOINT",
@@ -55,52 +59,21 @@ constexpr cli::Option kOptions[] = {
      .kind = cli::Kind::kString,
      .help = "web pages of this host may connect, beside those of this server's own addresses",
      .repeat = cli::Repeat::kEach},
-    {.name = "--tls", .help = "refuse what is not encrypted; without a certificate anonymous TLS"},
-    {.name = "--tls-cert",
-     .arg = "FILE",
-     .kind = cli::Kind::kString,
-     .help = "certificate of this server, PEM"},
-    {.name = "--tls-key", .arg = "FILE", .kind = cli::Kind::kString, .help = "its key, PEM"},
-    {.name = "--tls-ca",
-     .arg = "FILE",
-     .kind = cli::Kind::kString,
-     .help = "authority that viewers' certificates must be of, PEM"},
-    {.name = "--auth",
-     .arg = "HOW",
-     .kind = cli::Kind::kEnum,
-     .help = "how viewers prove who they are",
-     .default_text = "vnc with --password-file, plain with --users-file, else none",
-     .choices = "none vnc plain"},
-    {.name = "--password-file",
-     .arg = "FILE",
-     .kind = cli::Kind::kString,
-     .help = "passwords as vncpasswd writes them"},
-    {.name = "--users-file",
-     .arg = "FILE",
-     .kind = cli::Kind::kString,
-     .help = "lines NAME:HASH or NAME:HASH:view"},
-    {.name = "--insecure",
-     .help = "listen beyond this host although anybody may come in, or in clear"},
-    {.name = "--view-only", .help = "take no keys, pointers or clipboards from viewers"},
-    {.name = "--share",
-     .arg = "POLICY",
-     .kind = cli::Kind::kEnum,
-     .help = "what happens to the others when a viewer wants the guest for itself",
-     .default_text = "allow-exclusive",
-     .choices = "allow-exclusive force-shared exclusive"},
-    {.name = "--max-clients",
-     .arg = "N",
-     .kind = cli::Kind::kUnsigned,
-     .help = "viewers at one time",
-     .default_text = "32",
-     .min = 1,
-     .max = 1024},
+};
+constexpr cli::Option kBehind[] = {
     {.name = "--name",
      .arg = "TEXT",
      .kind = cli::Kind::kString,
      .help = "title of viewers' windows",
      .default_text = "the guest's name"},
 };
+constexpr auto kOptions = [] {
+  std::array<cli::Option, std::size(kBefore) + rfb::kServeOptions.size() + std::size(kBehind)> out;
+  auto at = std::copy(std::begin(kBefore), std::end(kBefore), out.begin());
+  at = std::copy(rfb::kServeOptions.begin(), rfb::kServeOptions.end(), at);
+  std::copy(std::begin(kBehind), std::end(kBehind), at);
+  return out;
+}();
 
 constexpr uint64_t kMaxSmallFile = 1 << 20;
 constexpr char kWebFolder[] = "/usr/share/novnc";
