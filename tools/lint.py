@@ -45,7 +45,7 @@ LAYERS = {
     "lib/boot": "lib/base lib/cpu lib/host lib/mem",
     "lib/vm": "lib/base lib/block lib/boot lib/char lib/cpu lib/dev lib/floppy lib/host lib/ide lib/mem "
               "lib/net lib/nic lib/pci lib/stats lib/ui lib/usernet lib/vga lib/virtio lib/work",
-    "lib/console": "lib/base lib/host lib/ui",
+    "lib/console": "lib/base lib/cli lib/host lib/ui",
     "lib/rfb": "lib/base lib/host lib/ui",
     "lib/qmp": "lib/base lib/cli lib/cpu lib/host lib/ui lib/vm",
     "lib/usernet": "lib/base lib/host",

@@ -40,7 +40,7 @@ absl::StatusOr<ViewerOptions> ParseViewers(const cli::Parsed& args) {
     VncOptions vnc;
     vnc.arguments = {"-l", display};
     if (keys.OnOr("websocket", false)) vnc.arguments.push_back("--ws");
-    for (const cli::Option& option : rfb::kServeOptions) {
+    for (const cli::Option& option : console::kVncOptions) {
       const cli::Given* const value = keys.Find(option.name.substr(2));
       if (value == nullptr || !value->on) continue;
       vnc.arguments.push_back(std::string(option.name));

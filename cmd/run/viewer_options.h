@@ -9,7 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "lib/cli/option.h"
-#include "lib/rfb/serve_options.h"
+#include "lib/console/vnc_options.h"
 
 namespace atl::run {
 
@@ -30,7 +30,7 @@ struct ViewerOptions {
 
 // Of -vnc: where, and the options of vnc.
 inline constexpr auto kVncKeys = [] {
-  std::array<cli::Option, rfb::kServeOptions.size() + 3> out;
+  std::array<cli::Option, console::kVncOptions.size() + 3> out;
   out[0] = {.name = "display",
             .arg = "DISPLAY",
             .kind = cli::Kind::kString,
@@ -42,7 +42,7 @@ inline constexpr auto kVncKeys = [] {
             .help = "browsers too",
             .default_text = "off"};
   auto at = out.begin() + 2;
-  for (cli::Option option : rfb::kServeOptions) {
+  for (cli::Option option : console::kVncOptions) {
     option.name.remove_prefix(2);
     if (option.kind == cli::Kind::kFlag) {
       option.kind = cli::Kind::kBool;

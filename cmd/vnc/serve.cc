@@ -27,13 +27,13 @@
 #include "lib/cli/table.h"
 #include "lib/console/attach.h"
 #include "lib/console/viewer.h"
+#include "lib/console/vnc_options.h"
 #include "lib/host/event_loop.h"
 #include "lib/host/file.h"
 #include "lib/host/lockdown.h"
 #include "lib/host/signals.h"
 #include "lib/host/socket.h"
 #include "lib/rfb/access.h"
-#include "lib/rfb/serve_options.h"
 #include "lib/rfb/server.h"
 
 namespace atl::vnc {
@@ -68,9 +68,10 @@ constexpr cli::Option kBehind[] = {
      .default_text = "the guest's name"},
 };
 constexpr auto kOptions = [] {
-  std::array<cli::Option, std::size(kBefore) + rfb::kServeOptions.size() + std::size(kBehind)> out;
+  std::array<cli::Option, std::size(kBefore) + console::kVncOptions.size() + std::size(kBehind)>
+      out;
   auto at = std::copy(std::begin(kBefore), std::end(kBefore), out.begin());
-  at = std::copy(rfb::kServeOptions.begin(), rfb::kServeOptions.end(), at);
+  at = std::copy(console::kVncOptions.begin(), console::kVncOptions.end(), at);
   std::copy(std::begin(kBehind), std::end(kBehind), at);
   return out;
 }();

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// The options that say whom a server lets in and how it shares a guest: of vnc
-// serve as they are, of run -vnc as keys, without the dashes and with on or off for
-// flags. run only passes them on.
-#ifndef LIB_RFB_SERVE_OPTIONS_H_
-#define LIB_RFB_SERVE_OPTIONS_H_
+// The options that say whom vnc lets in and how it shares a console: of vnc serve
+// as they are, of run -vnc as keys, without the dashes and with on or off for flags.
+// run only passes them on.
+#ifndef LIB_CONSOLE_VNC_OPTIONS_H_
+#define LIB_CONSOLE_VNC_OPTIONS_H_
 
 #include <array>
 
 #include "lib/cli/option.h"
 
-namespace atl::rfb {
+namespace atl::console {
 
-inline constexpr auto kServeOptions = std::to_array<cli::Option>({
+inline constexpr auto kVncOptions = std::to_array<cli::Option>({
     {.name = "--tls", .help = "refuse what is not encrypted; without a certificate anonymous TLS"},
     {.name = "--tls-cert",
      .arg = "FILE",
@@ -54,6 +54,6 @@ inline constexpr auto kServeOptions = std::to_array<cli::Option>({
      .max = 1024},
 });
 
-}  // namespace atl::rfb
+}  // namespace atl::console
 
-#endif  // LIB_RFB_SERVE_OPTIONS_H_
+#endif  // LIB_CONSOLE_VNC_OPTIONS_H_
