@@ -11,11 +11,27 @@ tools/guests, tools/guest-media and so on find, fetch or make them; without them
 them do not build. The last two are for manual tests only, which no pattern builds.
 """
 
-def _guests_impl(rctx):
-    r = rctx.execute([rctx.path(Label("//tools:guests"))], timeout = 600)
+# Where tools/guest* keep what they made.
+_CACHE_ENVIRON = ["ATOLL_CACHE", "HOME", "XDG_CACHE_HOME"]
+
+def _run_tool(rctx, tool, timeout = 600):
+    """The folder that tools/`tool` finds or makes, in seconds at most `timeout`."""
+    r = rctx.execute([rctx.path(Label("//tools:" + tool))], timeout = timeout)
     if r.return_code != 0:
         fail(r.stderr)
-    dir = rctx.path(r.stdout.strip())
+    return rctx.path(r.stdout.strip())
+
+def _export(rctx, dir, names):
+    """Makes the files `names` of `dir` targets."""
+    for name in names:
+        path = dir
+        for part in name.split("/"):
+            path = path.get_child(part)
+        rctx.symlink(path, name)
+    rctx.file("BUILD", "exports_files(%r, visibility = [\"//visibility:public\"])\n" % names, executable = False)
+
+def _guests_impl(rctx):
+    dir = _run_tool(rctx, "guests")
     for name in ["vmlinuz", "busybox", "seabios", "modules"]:
         rctx.symlink(dir.get_child(name), name)
     rctx.file("BUILD", """
@@ -40,76 +56,12 @@ filegroup(
 
 guests = repository_rule(
     implementation = _guests_impl,
-    environ = ["ATOLL_CACHE", "HOME", "XDG_CACHE_HOME"],
-    local = True,
-)
-
-def _guest_media_impl(rctx):
-    r = rctx.execute([rctx.path(Label("//tools:guest-media"))], timeout = 600)
-    if r.return_code != 0:
-        fail(r.stderr)
-    dir = rctx.path(r.stdout.strip())
-    names = [
-        "floppy.ko",
-        "grub-rescue-cdrom.iso",
-        "grub-rescue-floppy.img",
-        "isolinux.bin",
-        "ldlinux.c32",
-        "libutil.c32",
-        "memtest86+x64.iso",
-        "menu.c32",
-        "vmlinuz",
-        "xen",
-    ]
-    for name in names:
-        rctx.symlink(dir.get_child(name), name)
-    rctx.file("BUILD", "exports_files(%r, visibility = [\"//visibility:public\"])\n" % names, executable = False)
-
-guest_media = repository_rule(
-    implementation = _guest_media_impl,
-    environ = ["ATOLL_CACHE", "HOME", "XDG_CACHE_HOME"],
-    local = True,
-)
-
-def _guest_installers_impl(rctx):
-    r = rctx.execute([rctx.path(Label("//tools:guest-installers"))], timeout = 1200)
-    if r.return_code != 0:
-        fail(r.stderr)
-    dir = rctx.path(r.stdout.strip())
-    names = []
-    for which in ["amd64-gtk", "amd64-text", "i386-text"]:
-        for name in ["initrd.gz", "linux"]:
-            names.append(which + "/" + name)
-            rctx.symlink(dir.get_child(which).get_child(name), which + "/" + name)
-    rctx.file("BUILD", "exports_files(%r, visibility = [\"//visibility:public\"])\n" % names, executable = False)
-
-guest_installers = repository_rule(
-    implementation = _guest_installers_impl,
-    environ = ["ATOLL_CACHE", "HOME", "XDG_CACHE_HOME"],
-    local = True,
-)
-
-def _guest_debian_impl(rctx):
-    r = rctx.execute([rctx.path(Label("//tools:guest-debian"))], timeout = 3600)
-    if r.return_code != 0:
-        fail(r.stderr)
-    dir = rctx.path(r.stdout.strip())
-    names = ["initrd.img", "root.ext4", "vmlinuz"]
-    for name in names:
-        rctx.symlink(dir.get_child(name), name)
-    rctx.file("BUILD", "exports_files(%r, visibility = [\"//visibility:public\"])\n" % names, executable = False)
-
-guest_debian = repository_rule(
-    implementation = _guest_debian_impl,
-    environ = ["ATOLL_CACHE", "HOME", "XDG_CACHE_HOME"],
+    environ = _CACHE_ENVIRON,
     local = True,
 )
 
 def _guest_nics_impl(rctx):
-    r = rctx.execute([rctx.path(Label("//tools:guest-nics"))], timeout = 600)
-    if r.return_code != 0:
-        fail(r.stderr)
-    dir = rctx.path(r.stdout.strip())
+    dir = _run_tool(rctx, "guest-nics")
     for name in ["vmlinuz", "modules"]:
         rctx.symlink(dir.get_child(name), name)
     rctx.file("BUILD", """
@@ -125,6 +77,48 @@ filegroup(
 
 guest_nics = repository_rule(
     implementation = _guest_nics_impl,
-    environ = ["ATOLL_CACHE", "HOME", "XDG_CACHE_HOME"],
+    environ = _CACHE_ENVIRON,
+    local = True,
+)
+
+def _guest_media_impl(rctx):
+    _export(rctx, _run_tool(rctx, "guest-media"), [
+        "floppy.ko",
+        "grub-rescue-cdrom.iso",
+        "grub-rescue-floppy.img",
+        "isolinux.bin",
+        "ldlinux.c32",
+        "libutil.c32",
+        "memtest86+x64.iso",
+        "menu.c32",
+        "vmlinuz",
+        "xen",
+    ])
+
+guest_media = repository_rule(
+    implementation = _guest_media_impl,
+    environ = _CACHE_ENVIRON,
+    local = True,
+)
+
+def _guest_installers_impl(rctx):
+    _export(rctx, _run_tool(rctx, "guest-installers", timeout = 1200), [
+        which + "/" + name
+        for which in ["amd64-gtk", "amd64-text", "i386-text"]
+        for name in ["initrd.gz", "linux"]
+    ])
+
+guest_installers = repository_rule(
+    implementation = _guest_installers_impl,
+    environ = _CACHE_ENVIRON,
+    local = True,
+)
+
+def _guest_debian_impl(rctx):
+    _export(rctx, _run_tool(rctx, "guest-debian", timeout = 3600), ["initrd.img", "root.ext4", "vmlinuz"])
+
+guest_debian = repository_rule(
+    implementation = _guest_debian_impl,
+    environ = _CACHE_ENVIRON,
     local = True,
 )
