@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Random configuration accesses to a bus with the chipset and a function with
-// BARs of each kind and MSI-X. The fake mapper counts a region that is mapped
+// Random configuration accesses to a bus with the chipset, the panic notifier and
+// a function with BARs of each kind and MSI-X. The fake mapper counts a region that is mapped
 // twice, or unmapped without being mapped, as an error. Steps of eight bytes.
 #include <algorithm>
 #include <array>
@@ -20,6 +20,7 @@
 #include "lib/pci/i440fx.h"
 #include "lib/pci/piix.h"
 #include "lib/pci/pirq.h"
+#include "lib/pci/pvpanic.h"
 #include "lib/pci/testing/fakes.h"
 
 namespace {
@@ -55,7 +56,7 @@ class NullShadow : public atl::pci::ShadowMap {
 
 struct World {
   World() {
-    for (PciDevice* f : {bridge.get(), isa.get(), pm.get()}) bus.Attach(f, nullptr);
+    for (PciDevice* f : {bridge.get(), isa.get(), pm.get(), panic.get()}) bus.Attach(f, nullptr);
     bus.Attach(&function, nullptr);
   }
   atl::pci::FakeWiring fakes;
@@ -70,6 +71,8 @@ struct World {
   std::unique_ptr<PciDevice> isa = atl::pci::NewPiix3Isa(bus.Wire(DevFn(1, 0)), &router);
   std::unique_ptr<PciDevice> pm =
       atl::pci::NewPiix4Pm(bus.Wire(DevFn(1, 3)), {&function, 10}, {&function, 11});
+  std::unique_ptr<PciDevice> panic =
+      atl::pci::NewPvpanic(bus.Wire(DevFn(3, 0)), [](atl::pci::PanicEvent) {});
   atl::pci::ConfigPorts ports{&bus};
 };
 
@@ -95,9 +98,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
         break;
       case 3:
         world.function.Read(step[1] >> 4, offset, bytes);
+        world.panic->Read(step[1] >> 4, offset, bytes);
         break;
       case 4:
         world.function.Write(step[1] >> 4, offset, bytes, value * 0x100000001);
+        world.panic->Write(step[1] >> 4, offset, bytes, value);
         break;
       case 5:
         world.function.TriggerMsix(static_cast<unsigned>(offset));
@@ -111,7 +116,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       case 7:
         if ((value & 1) != 0) {
           atl::BytesReader in({step + 2, std::min<size_t>(size - at - 2, 64)});
-          atl::dev::LoadHostileState(world.function, in);
+          atl::dev::LoadHostileState((value & 2) != 0 ? *world.panic : world.function, in);
         } else {
           (void)atl::dev::LoadState(world.function, {step + 2, size - at - 2});
         }
