@@ -24,8 +24,6 @@ import measure
 CODE = bytes.fromhex("bae900 b021 ee baf400 ee f4")
 PORTS = ["-m", "128", "-serial", "null", "-debugcon", "stdio", "-device",
          "isa-debug-exit,iobase=0xf4,iosize=4"]
-CONSOLE_PORT = {"run": ["-device", "isa-debugcon,iobase=0xe9"],
-                "qemu": ["-global", "isa-debugcon.iobase=0xe9"]}
 
 
 def to_first_byte(command):
@@ -53,13 +51,14 @@ def main():
             f.truncate(16 << 20)
         if "rom" in wanted:
             samples = measure.interleaved(args.runs, lambda name, command: to_first_byte(
-                command + smp + PORTS + CONSOLE_PORT[name] + ["-bios", work + "/rom"]))
+                command + smp + PORTS + measure.DEBUG_CONSOLE[name] + ["-bios", work + "/rom"]))
             rows += measure.compare("first instruction, ms", samples, 1000, "%.1f")
         if "bios" in wanted:
             bios = measure.guests() + "/seabios/bios-256k.bin"
             disk = "file=%s/disk,format=raw,if=ide" % work
             samples = measure.interleaved(args.runs, lambda name, command: to_first_byte(
-                command + smp + PORTS + CONSOLE_PORT[name] + ["-bios", bios, "-drive", disk]))
+                command + smp + PORTS + measure.DEBUG_CONSOLE[name] +
+                ["-bios", bios, "-drive", disk]))
             rows += measure.compare("boot attempt, ms", samples, 1000, "%.1f")
         if "init" in wanted:
             measure.initrd(work + "/initrd", "echo INIT-REACHED\nexec sleep 1000\n")
