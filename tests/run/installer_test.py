@@ -107,9 +107,9 @@ class Installer(unittest.TestCase):
                       if pixels[3 * (1024 * y + 900):][:3] not in (b"\xff\xff\xff", b"\xff\xff\xf8")]
             white = pixels[3 * 1024 * 180:3 * 1024 * 700].count(b"\xff\xff\xff")
             return marked if white > 200000 and 8 < len(marked) < 60 else None
-        first = pc.wait(window, 500, "window with a list")
+        first = pc.wait(window, 1800, "window with a list")
         pc.keys("down")
-        pc.wait(lambda: window() not in (None, first), 60, "next line marked")
+        pc.wait(lambda: window() not in (None, first), 300, "next line marked")
         pc.quit()
 
 
