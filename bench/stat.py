@@ -5,11 +5,12 @@ quitting take, its memory, its processor time for a thousand vCPUs, and what
 counting costs the guest.
 
 The thousand vCPUs are a process of Python that hands out descriptors as run does.
-kvm_stat runs only where there is KVM: see tests/lab.
 
-usage: bench/stat.py [--runs N] [--seconds N] [--before RUN]
+usage: bench/stat.py [--runs N] [--seconds N] [--before RUN] [--kvm-stat FILE]
 
 --before: a run without counters, to compare an exit's cost with.
+--kvm-stat: only what stat and that kvm_stat (tools/kvm/kvm_stat of the kernel's source) do
+beside each other, as root on a host with KVM, such as tests/lab/lab-svm enters.
 Needs ./quickstart to have run once.
 """
 
@@ -25,6 +26,7 @@ import socket
 import statistics
 import struct
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -105,13 +107,13 @@ def wall(*command):
     return time.monotonic() - began
 
 
-def view():
+def view(*command):
     """Seconds to the first sample on the screen, and from q to the end; MiB resident."""
     began = time.monotonic()
     pid, fd = pty.fork()
     if pid == 0:
         os.environ["TERM"] = "xterm"
-        os.execv(STAT, [STAT])
+        os.execv(command[0], command)
     fcntl.ioctl(fd, 0x5414, struct.pack("HHHH", 24, 80, 0, 0))  # TIOCSWINSZ
     text = b""
     while b"exits" not in text:
@@ -162,12 +164,44 @@ def exits(run, folder):
     return (out[0] - out[1]) / EXITS * 1e9
 
 
+def beside(kvm_stat, runs):
+    """A table of stat and kvm_stat, in turns, with a guest of this host's KVM."""
+    sys.path.insert(0, measure.TOP + "/tests/stat")
+    import kvm_machine
+    os.environ["ATOLL_RUNTIME_DIR"] = "/nowhere"
+    guest = kvm_machine.Guest()
+
+    def work():
+        while True:
+            guest.run(20)
+            time.sleep(0.02)
+
+    threading.Thread(target=work, daemon=True).start()
+    tools = [STAT], ["/usr/bin/python3", kvm_stat]
+    views = [[view(*tool) for tool in tools] for _ in range(runs)]
+    once = [[wall(*tool, "-1") for tool in tools] for _ in range(runs)]
+    names = [[wall(*tool, "-f", "help") for tool in tools] for _ in range(runs)]
+    print("| | stat | kvm_stat | goal |\n|---|---|---|---|")
+    for name, samples, scale, goal in (
+            ("first sample on the screen, ms", [[v[0] for v in vs] for vs in views], 1e3, "30"),
+            ("quitting, ms", [[v[1] for v in vs] for vs in views], 1e3, "50"),
+            ("live view, resident MiB", [[v[2] for v in vs] for vs in views], 1, "12"),
+            ("-1, s", once, 1, "1.05"), ("-f help, ms", names, 1e3, "30")):
+        ours, theirs = (scale * statistics.median(s[i] for s in samples) for i in (0, 1))
+        print("| %s | %.*f | %.*f | %s |" % (name, 3 if scale == 1 else 0, ours,
+                                             3 if scale == 1 else 0, theirs, goal))
+    guest.end()
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--runs", type=int, default=9)
     parser.add_argument("--seconds", type=int, default=20)
     parser.add_argument("--before")
+    parser.add_argument("--kvm-stat", metavar="FILE")
     args = parser.parse_args()
+    if args.kvm_stat:
+        return beside(args.kvm_stat, args.runs)
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     rows = []
     with tempfile.TemporaryDirectory(dir="/tmp") as root:
@@ -178,7 +212,7 @@ def main():
              measure.guests() + "/seabios/bios-256k.bin", "-serial", "none", "-monitor", "none"],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         time.sleep(2)
-        views = [view() for _ in range(args.runs)]
+        views = [view(STAT) for _ in range(args.runs)]
         rows.append(("first sample on the screen, ms",
                      "%.1f" % (1e3 * statistics.median(v[0] for v in views)), "30"))
         rows.append(("quitting, ms", "%.1f" % (1e3 * statistics.median(v[1] for v in views)), "50"))

@@ -7,4 +7,4 @@ set -euo pipefail
 files=()
 for f in "$@"; do files+=("$(readlink -f "$f")"); done
 read -r -a lab <<<"${ATOLL_LAB:-}"
-exec "${lab[@]}" /usr/bin/python3 "${files[3]}" "${files[@]:0:3}" ${KVM_STAT:+"$KVM_STAT"}
+exec "${lab[@]}" /usr/bin/python3 "${files[3]}" "${files[@]:0:3}"
