@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "absl/status/status.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "lib/base/status_macros.h"
@@ -325,6 +326,9 @@ class Machine final : public RandomMachine {
           result.trouble = absl::StrFormat("%s; gdt %x, idt %x, tr %x",
                                            exit->detail.empty() ? "exit" : exit->detail, s.gdt.base,
                                            s.idt.base, s.tr.base);
+          if (program.kind == Program::kKernel && s.rip < kKernelAt &&
+              absl::StrContains(exit->detail, "is no memory to run code from"))
+            Stop(&result);
           go = false;
           break;
       }
@@ -495,6 +499,20 @@ class Machine final : public RandomMachine {
     return sum;
   }
 
+  // A kernel program is where nothing goes on; its state is an event to compare.
+  void Stop(RunResult* result) {
+    const soft::CpuState& s = vcpu_->s;
+    Event e;
+    e.at.rip = s.rip;
+    e.at.rflags = soft::GetRflags(s);
+    std::memcpy(e.at.gpr, s.gpr, sizeof e.at.gpr);
+    std::memcpy(e.at.fx, s.fpu.image, 512);
+    std::memcpy(e.at.ymm_high, s.fpu.ymm_high, sizeof e.at.ymm_high);
+    e.memory = Checksum();
+    result->events.push_back(e);
+    result->kind = RunResult::kStopped;
+  }
+
   // Of a handler that halted. False: the run is over.
   bool TakeEvent(const Program& program, const Assembled& assembled, RunResult* result) {
     soft::CpuState& s = vcpu_->s;
@@ -508,14 +526,7 @@ class Machine final : public RandomMachine {
     } else {
       result->trouble = absl::StrFormat("halted at %x", s.rip);
       if (program.kind == Program::kKernel && s.rip < kKernelAt) {
-        result->kind = RunResult::kHalted;
-        e.at.rip = s.rip;
-        e.at.rflags = soft::GetRflags(s);
-        std::memcpy(e.at.gpr, s.gpr, sizeof e.at.gpr);
-        std::memcpy(e.at.fx, s.fpu.image, 512);
-        std::memcpy(e.at.ymm_high, s.fpu.ymm_high, sizeof e.at.ymm_high);
-        e.memory = Checksum();
-        result->events.push_back(e);
+        Stop(result);
       }
       return false;
     }

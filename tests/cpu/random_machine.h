@@ -44,9 +44,11 @@ struct Event {
 struct RunResult {
   enum Kind : uint8_t {
     kEnded,
-    kLong,    // nothing is wrong, but it does not end soon
-    kHalted,  // a kernel program made itself a HLT and executed it: `trouble` says where
-    kLost,    // `trouble` says
+    kLong,  // nothing is wrong, but it does not end soon
+    // A kernel program made itself a HLT and executed it, or mapped code where no
+    // memory is: `trouble` says where.
+    kStopped,
+    kLost,  // `trouble` says
   };
   Kind kind = kLost;
   std::string trouble;

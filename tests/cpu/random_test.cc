@@ -132,7 +132,7 @@ class RandomTest : public testing::Test {
     const std::optional<Assembled> assembled = Assemble(program);
     if (!assembled) return false;
     const RunResult expected = reference_->Run(program, *assembled, true, kMaxInstructions);
-    if (expected.kind != RunResult::kEnded && expected.kind != RunResult::kHalted) return false;
+    if (expected.kind != RunResult::kEnded && expected.kind != RunResult::kStopped) return false;
     // Interrupts come when they come.
     for (int tries = machine != nullptr && machine->mode().interrupts ? 20 : 2; tries > 0;
          --tries) {
@@ -205,7 +205,7 @@ TEST_F(RandomTest, EveryWayDoesTheSame) {
     for (const auto& machine : machines_) {
       if (!machine->mode().precise_flags && !program.defined_flags) continue;
       // An interrupt ends a HLT.
-      if (expected.kind == RunResult::kHalted && machine->mode().interrupts) continue;
+      if (expected.kind == RunResult::kStopped && machine->mode().interrupts) continue;
       const RunResult got = machine->Run(program, *assembled, cold, 0);
       interrupts += got.interrupts;
       const std::string d = Difference(expected, got, machine->mode());
