@@ -11,6 +11,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -61,6 +62,10 @@ constexpr cli::Option kBefore[] = {
      .repeat = cli::Repeat::kEach},
 };
 constexpr cli::Option kBehind[] = {
+    {.name = "--record",
+     .arg = "FILE",
+     .kind = cli::Kind::kString,
+     .help = "write what the guest shows to a new file, for players of VNC recordings"},
     {.name = "--name",
      .arg = "TEXT",
      .kind = cli::Kind::kString,
@@ -244,6 +249,15 @@ absl::StatusOr<int> Run(const cli::Parsed& args) {
     fwrite(text.data(), 1, text.size(), stderr);
   };
   options.log = say;
+  // Large updates are made faster, but no machine is for this alone.
+  constexpr unsigned kMostThreads = 4;
+  options.encoder_threads = std::clamp(std::thread::hardware_concurrency(), 1u, kMostThreads) - 1;
+  if (args.Has("--record")) {
+    options.record_name = args.TextOr("--record", "");
+    options.record.reset(
+        open(options.record_name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+    if (!options.record.valid()) return ErrnoError(errno, options.record_name);
+  }
 
   Listening listening;
   for (const Endpoint& e : endpoints) RETURN_IF_ERROR(Listen(e, web, &listening));

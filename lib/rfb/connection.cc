@@ -35,10 +35,12 @@ void Connection::SilenceIsRfb() {
 }
 
 void Connection::StartSession() {
-  session_ = std::make_unique<Session>(
-      surroundings_.access, surroundings_.desktop, surroundings_.guest, &session_out_,
-      SessionOptions{
-          .view_only = view_only_, .encrypted = whole_tls_, .websocket = websocket_ != nullptr});
+  session_ = std::make_unique<Session>(surroundings_.access, surroundings_.desktop,
+                                       surroundings_.guest, &session_out_,
+                                       SessionOptions{.view_only = view_only_,
+                                                      .encrypted = whole_tls_,
+                                                      .websocket = websocket_ != nullptr,
+                                                      .pool = surroundings_.pool});
   session_->Start();
 }
 

@@ -19,6 +19,7 @@
 #include "absl/status/status.h"
 #include "lib/rfb/access.h"
 #include "lib/rfb/desktop.h"
+#include "lib/rfb/encoder_pool.h"
 #include "lib/rfb/guest.h"
 #include "lib/rfb/output.h"
 #include "lib/rfb/session.h"
@@ -35,6 +36,7 @@ struct Surroundings {
   const WebFiles* web = nullptr;
   // The picture is out of date, and a new one is on its way: no updates.
   bool hold = false;
+  EncoderPool* pool = nullptr;  // large updates are encoded here where there is one
 };
 
 class Connection {

@@ -14,18 +14,31 @@ DeflateStream::~DeflateStream() {
   if (stream_ != nullptr) deflateEnd(stream_.get());
 }
 
+void DeflateStream::Restart() {
+  begun_ = true;
+  if (stream_ != nullptr) deflateReset(stream_.get());
+}
+
 void DeflateStream::Compress(std::span<const uint8_t> bytes, int level, bool noise, Output* out) {
   const int strategy = noise ? Z_HUFFMAN_ONLY : Z_DEFAULT_STRATEGY;
   if (stream_ == nullptr) {
     auto stream = std::make_unique<z_stream>();
     *stream = {};
     // Memory is all that can be missing here.
-    if (deflateInit2(stream.get(), level, Z_DEFLATED, MAX_WBITS, MAX_MEM_LEVEL, strategy) != Z_OK) {
+    // Without a header, so that streams can be put together.
+    if (deflateInit2(stream.get(), level, Z_DEFLATED, -MAX_WBITS, MAX_MEM_LEVEL, strategy) !=
+        Z_OK) {
       throw std::bad_alloc();
     }
     stream_ = std::move(stream);
     level_ = level;
     noise_ = noise;
+  }
+  if (!begun_) {
+    // RFC 1950: deflate, a window of 32 KiB.
+    out->U8(0x78);
+    out->U8(0x01);
+    begun_ = true;
   }
   // What the flush at the end and a change of the parameters add at most.
   constexpr size_t kSlack = 64;

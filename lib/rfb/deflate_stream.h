@@ -22,8 +22,12 @@ class DeflateStream {
   // where strings that repeat are not to be expected: only the frequencies of
   // bytes are used then, which takes a fraction of the time.
   void Compress(std::span<const uint8_t> bytes, int level, bool noise, Output* out);
+  // What follows refers to nothing before: others write to the viewer's stream
+  // between these pieces, and its beginning is another's.
+  void Restart();
 
  private:
+  bool begun_ = false;  // the viewer has the stream's header
   std::unique_ptr<z_stream_s> stream_;
   int level_ = -2;
   bool noise_ = false;

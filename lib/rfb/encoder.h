@@ -32,6 +32,9 @@ struct EncodeSettings {
   // How many pixels share a colour in a JPEG: 1, 2, 4, or 0 for none that
   // has any.
   int jpeg_subsampling = 1;
+  // Others encode for the same viewer meanwhile: nothing may stand on what this
+  // encoder wrote before.
+  bool apart = false;
 };
 
 struct Encoded {
@@ -47,6 +50,8 @@ class Encoder {
   // empty, inside the view.
   virtual Encoded Encode(const View& view, const ui::Rect& rect, const EncodeSettings& settings,
                          Output* out) = 0;
+  // Others have written to the same viewer, apart.
+  virtual void Restart() {}
 };
 
 struct Encoding {

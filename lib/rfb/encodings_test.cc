@@ -7,6 +7,8 @@
 
 #include "gtest/gtest.h"
 #include "lib/base/status_matchers.h"
+#include "lib/rfb/connection.h"
+#include "lib/rfb/encoder_pool.h"
 #include "lib/rfb/protocol.h"
 #include "lib/rfb/testing/client.h"
 #include "lib/rfb/testing/frames.h"
@@ -125,6 +127,33 @@ TEST_P(EncodingTest, SwitchesAndComesBack) {
     ASSERT_OK(rig.Say(SetEncodingsMessage(encodings) + RequestMessage(false, rig.Whole())));
     ASSERT_EQ(rig.Wrong(), 0u) << i;
   }
+}
+
+// Large updates by several threads, small ones between them: the viewer sees no
+// difference, and the bytes are the same however many threads there are.
+TEST_P(EncodingTest, ThreadsMakeNoDifference) {
+  std::vector<size_t> sizes;
+  for (const unsigned threads : {1u, 3u}) {
+    EncoderPool pool(threads);
+    Rig rig(801, 603, {}, Connection::Speaks::kRfb, false, &pool);
+    ASSERT_OK(rig.Enter());
+    const int32_t encodings[] = {GetParam()};
+    ASSERT_OK(rig.Say(SetEncodingsMessage(encodings)));
+    for (uint32_t i = 0; i < 6; ++i) {
+      if (i % 2 == 0) {
+        Draw(i == 2 ? FrameKind::kPhoto : FrameKind::kDesk, i, &rig.frame);
+      } else {
+        for (unsigned y = 100; y < 140; ++y) {
+          for (unsigned x = 0; x < 200; ++x) rig.frame.Row(y)[x] = i * x * y & 0xFFFFFF;
+        }
+      }
+      rig.Update();
+      ASSERT_OK(rig.Say(RequestMessage(i == 4, rig.Whole()))) << i;
+      ASSERT_EQ(rig.Wrong(), 0u) << i;
+    }
+    sizes.push_back(rig.bytes_sent);
+  }
+  EXPECT_EQ(sizes[0], sizes[1]);
 }
 
 INSTANTIATE_TEST_SUITE_P(All, EncodingTest, ::testing::ValuesIn(kAll));

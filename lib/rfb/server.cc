@@ -20,7 +20,9 @@
 #include "lib/rfb/clipboard.h"
 #include "lib/rfb/connection.h"
 #include "lib/rfb/desktop.h"
+#include "lib/rfb/encoder_pool.h"
 #include "lib/rfb/protocol.h"
+#include "lib/rfb/recorder.h"
 
 namespace atl::rfb {
 namespace {
@@ -83,7 +85,11 @@ class Server::Impl {
     desktop_.height = kFirstHeight;
     desktop_.name = options_.name;
     desktop_.shadow = std::make_unique<Shadow>(kFirstWidth, kFirstHeight);
+    if (options_.encoder_threads > 0) {
+      pool_ = std::make_unique<EncoderPool>(options_.encoder_threads);
+    }
     surroundings_ = {&options_.access, &desktop_, &guest_, options_.web.get()};
+    surroundings_.pool = pool_.get();
   }
 
   absl::Status Start() {
@@ -106,6 +112,14 @@ class Server::Impl {
       surroundings_.hold = false;
       PumpAll();
     });
+    if (options_.record.valid()) {
+      ASSIGN_OR_RETURN(recorder_, Recorder::Create(std::move(options_.record), options_.record_name,
+                                                   &desktop_, pool_.get()));
+      record_timer_ = loop_.NewTimer([this] {
+        Record();
+        AskIfWanted();
+      });
+    }
     rest_ = loop_.NewTimer([this] {
       for (const auto& watch : accepting_) watch->SetEvents(EPOLLIN);
     });
@@ -237,6 +251,10 @@ class Server::Impl {
   size_t clients() const { return clients_.size(); }
 
   void DisconnectAll(absl::string_view why) {
+    if (recorder_ != nullptr) {
+      const absl::Status status = recorder_->Pump(/*last=*/true);
+      EndRecording(status.ok() ? why : status.message());
+    }
     for (const auto& c : clients_) c->end = absl::UnavailableError(why);
     FinishAll();
   }
@@ -283,8 +301,26 @@ class Server::Impl {
     }
   }
 
+  // What is new goes into the recording, too.
+  void Record() {
+    if (recorder_ == nullptr || surroundings_.hold) return;
+    const absl::Status status = recorder_->Pump();
+    if (!status.ok()) {
+      EndRecording(status.message());
+    } else if (recorder_->wake_at()) {
+      record_timer_->Arm(*recorder_->wake_at());
+    }
+  }
+
+  void EndRecording(absl::string_view why) {
+    if (recorder_ == nullptr) return;
+    Log(absl::StrCat("recorded ", recorder_->bytes(), " bytes to ", recorder_->name(), ": ", why));
+    recorder_.reset();
+  }
+
   template <typename F>
   void ForEachSession(F f) {
+    if (recorder_ != nullptr) f(recorder_->session());
     for (const auto& c : clients_) {
       if (Session* s = c->connection->session(); s != nullptr && s->normal()) f(*s);
     }
@@ -299,6 +335,7 @@ class Server::Impl {
   }
 
   void PumpAll() {
+    Record();
     for (const auto& c : clients_) {
       if (c->end.ok()) c->end = c->connection->Pump();
       Send(c.get());
@@ -309,6 +346,11 @@ class Server::Impl {
   // Damage is asked for when somebody would be sent it.
   void AskIfWanted() {
     if (asked_ || picture_.pixels == nullptr) return;
+    if (recorder_ != nullptr && recorder_->session().hungry()) {
+      asked_ = true;
+      guest_.Ask(false);
+      return;
+    }
     for (const auto& c : clients_) {
       Session* const s = c->connection->session();
       if (s != nullptr && s->hungry() && c->end.ok() &&
@@ -497,11 +539,14 @@ class Server::Impl {
 
   host::EventLoop& loop_;
   Guest& guest_;
-  const ServerOptions options_;
+  ServerOptions options_;
   std::vector<Listener> listeners_;
   Picture picture_;
   Desktop desktop_;
+  std::unique_ptr<EncoderPool> pool_;
   Surroundings surroundings_;
+  std::unique_ptr<Recorder> recorder_;
+  std::unique_ptr<host::LoopTimer> record_timer_;
   std::list<std::unique_ptr<Client>> clients_;
   std::map<std::string, Failures> failures_;
   std::vector<std::unique_ptr<host::FdWatch>> accepting_;

@@ -46,6 +46,10 @@ struct ServerOptions {
   bool view_only = false;  // for everybody
   unsigned max_clients = 32;
   std::shared_ptr<const WebFiles> web;  // what HTTP serves; nothing where null
+  unsigned encoder_threads = 0;         // beside the loop's, for large updates
+  // A file for what the guest shows from now on (recorder.h), and its name.
+  UniqueFd record;
+  std::string record_name;
   // A line for each viewer that came, went, or was not let in.
   std::function<void(absl::string_view)> log;
 };
@@ -78,7 +82,7 @@ class Server {
   void SetName(absl::string_view name);
 
   size_t clients() const;
-  // Says goodbye to everybody.
+  // Says goodbye to everybody, and ends the recording.
   void DisconnectAll(absl::string_view why);
 
  private:

@@ -2,6 +2,7 @@
 // Several viewers on real sockets.
 #include "lib/rfb/server.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -10,13 +11,16 @@
 #include <atomic>
 #include <chrono>
 #include <cstring>
+#include <fstream>
 #include <functional>
 #include <future>
+#include <iterator>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "lib/base/endian.h"
 #include "lib/base/mutex.h"
 #include "lib/base/status_matchers.h"
 #include "lib/rfb/protocol.h"
@@ -249,6 +253,62 @@ TEST_F(ServerTest, StrangersWhoSitThereKeepNobodyOut) {
   late.Enter();
   in.Write(RequestMessage(false, {0, 0, 16, 16}));
   EXPECT_EQ(in.Exactly(4 + 12 + 1024).size(), 1040u);
+}
+
+// What the guest showed, as a viewer of the recording sees it at its end.
+TEST_F(ServerTest, ARecordingShowsWhatWasShown) {
+  const std::string path = ::testing::TempDir() + "/recording.fbs";
+  ServerOptions options;
+  options.record.reset(open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+  ASSERT_TRUE(options.record.valid());
+  options.record_name = "recording.fbs";
+  Start(std::move(options));
+  for (unsigned n = 0; n < 5; ++n) {
+    Dot(100 + n);
+    std::this_thread::sleep_for(std::chrono::milliseconds(60));
+  }
+  EXPECT_GT(guest_.asked, 3);
+  ui::Surface larger;
+  larger.Resize(400, 300);
+  Draw(testing::FrameKind::kText, 2, &larger);
+  On([&] { server_->SetPicture(testing::PictureOf(larger)); });
+  std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  // The last change counts, however soon the end comes.
+  On([&] {
+    larger.Row(7)[7] ^= 0xFFFFFF;
+    const ui::Rect r{7, 7, 1, 1};
+    server_->Changed(std::span(&r, 1));
+    server_->DisconnectAll("it was enough");
+  });
+  EXPECT_TRUE(Logged("to recording.fbs: it was enough"));
+
+  std::ifstream in(path, std::ios::binary);
+  const std::string file((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
+  ASSERT_EQ(file.substr(0, 12), "FBS 001.000\n");
+  const auto number = [&](size_t at) {
+    return LoadBe<uint32_t>(reinterpret_cast<const uint8_t*>(file.data()) + at);
+  };
+  std::string stream;
+  uint32_t last_ms = 0;
+  unsigned blocks = 0;
+  for (size_t at = 12; at < file.size(); ++blocks) {
+    const size_t size = number(at);
+    const size_t padded = (size + 3) / 4 * 4;
+    ASSERT_LE(at + 4 + padded + 4, file.size());
+    stream += file.substr(at + 4, size);
+    const uint32_t ms = number(at + 4 + padded);
+    EXPECT_GE(ms, last_ms);
+    last_ms = ms;
+    at += 4 + padded + 4;
+  }
+  EXPECT_GE(blocks, 6u);
+  EXPECT_GE(last_ms, 300u);
+  EXPECT_EQ(stream.substr(0, 16), std::string("RFB 003.003\n\0\0\0\1", 16));
+  testing::Client view(320, 240);
+  stream.erase(0, 16 + 24 + 5);  // and ServerInit, with the name "guest"
+  ASSERT_OK(view.Take(std::span(reinterpret_cast<const uint8_t*>(stream.data()), stream.size())));
+  EXPECT_EQ(view.picture().width, 400u);
+  EXPECT_EQ(view.picture().pixels, larger.pixels);
 }
 
 // Somebody who reads nothing any more is no one else's trouble.

@@ -64,6 +64,9 @@ Features FeaturesOf(std::span<const int32_t> encodings) {
       case kPseudoVmwareLedState:
         out.vmware_leds = true;
         break;
+      case kPseudoLastRect:
+        out.last_rect = true;
+        break;
       case kPseudoFence:
         out.fence = true;
         break;

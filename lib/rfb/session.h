@@ -20,6 +20,7 @@
 #include "lib/rfb/access.h"
 #include "lib/rfb/desktop.h"
 #include "lib/rfb/encoder.h"
+#include "lib/rfb/encoder_pool.h"
 #include "lib/rfb/flow.h"
 #include "lib/rfb/guest.h"
 #include "lib/rfb/input.h"
@@ -39,6 +40,7 @@ struct Features {
   bool pointer_motion = false, extended_key = false;
   bool qemu_leds = false, vmware_leds = false;
   bool fence = false, continuous = false;
+  bool last_rect = false;
   bool clipboard = false, xvp = false;
   int jpeg_quality = 0;  // 0: lossless
   int jpeg_subsampling = 1;
@@ -50,6 +52,10 @@ struct SessionOptions {
   bool view_only = false;
   bool encrypted = false;  // what is below is: wss
   bool websocket = false;  // VeNCrypt's TLS cannot be
+  EncoderPool* pool = nullptr;
+  // An update is one message with a 16-bit count: what is left follows in the next,
+  // or, to viewers that know LastRect, without being counted.
+  unsigned max_rectangles = 60000;
 };
 
 // What an ExtendedDesktopSize rectangle says beside the size.
@@ -167,6 +173,10 @@ class Session {
   // update.cc
   bool WantsPseudo() const;
   void DropCopies();
+  // One band; how many rectangles it became.
+  unsigned EncodeHere(const ui::Rect& band, const EncodeSettings& settings);
+  unsigned EncodeInPool(const std::vector<ui::Rect>& bands, const EncodeSettings& settings);
+  void NoteSent(const ui::Rect& band, const Encoded& done);
   void WriteUpdate(const ui::Rect& region, const TileSet* refresh);
   unsigned WritePseudo();
   unsigned WriteSize();

@@ -3,6 +3,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 #include <string>
 #include <vector>
@@ -242,6 +243,58 @@ TEST(Update, ScrollingIsCopied) {
     EXPECT_GT(rig.view.rectangles[kEncodingCopyRect], 0u) << by;
     EXPECT_EQ(rig.Wrong(), 0u) << by;
     EXPECT_LT(rig.bytes_sent - before, before) << by;
+  }
+}
+
+TEST(Update, ScrollingSidewaysIsCopied) {
+  for (const int by : {-48, -7, 3, 100}) {
+    Rig rig(640, 400);
+    Draw(FrameKind::kPhoto, 1, &rig.frame);
+    rig.Update();
+    ASSERT_OK(rig.Enter());
+    const int32_t encodings[] = {kEncodingCopyRect, kEncodingZrle};
+    ASSERT_OK(rig.Say(SetEncodingsMessage(encodings) + RequestMessage(false, rig.Whole())));
+    const size_t before = rig.bytes_sent;
+    const size_t columns = rig.frame.width - static_cast<unsigned>(std::abs(by));
+    for (unsigned y = 0; y < rig.frame.height; ++y) {
+      uint32_t* const row = rig.frame.Row(y);
+      memmove(row + std::max(0, by), row + std::max(0, -by), columns * 4);
+    }
+    rig.Update();
+    ASSERT_OK(rig.Say(RequestMessage(true, rig.Whole())));
+    EXPECT_GT(rig.view.rectangles[kEncodingCopyRect], 0u) << by;
+    EXPECT_EQ(rig.Wrong(), 0u) << by;
+    EXPECT_LT(rig.bytes_sent - before, before / 2) << by;
+  }
+}
+
+// What is more than an update counts follows in the next; LastRect needs no count.
+TEST(Update, MoreRectanglesThanCount) {
+  for (const bool last_rect : {false, true}) {
+    Rig rig(640, 400);
+    Output out;
+    Session session(&rig.access, &rig.desktop, &rig.guest, &out, {.max_rectangles = 10});
+    session.Start();
+    const auto say = [&](const std::string& text) {
+      const std::span bytes(reinterpret_cast<const uint8_t*>(text.data()), text.size());
+      ASSERT_OK(session.Receive(bytes).status());
+    };
+    say("RFB 003.008\n\1" + ClientInit());
+    out.Clear();
+    std::vector<int32_t> encodings = {kEncodingRre};
+    if (last_rect) encodings.push_back(kPseudoLastRect);
+    say(SetEncodingsMessage(encodings));
+    unsigned updates = 0;
+    say(RequestMessage(false, rig.Whole()));
+    for (session.Pump(0); !out.empty() && updates < 100; session.Pump(0)) {
+      ASSERT_OK(rig.view.Take(out.span()));
+      out.Clear();
+      ++updates;
+      say(RequestMessage(true, rig.Whole()));
+    }
+    EXPECT_EQ(rig.Wrong(), 0u);
+    EXPECT_EQ(rig.view.rectangles[kPseudoLastRect], last_rect ? 1u : 0u);
+    EXPECT_EQ(updates, last_rect ? 1u : 2u);
   }
 }
 

@@ -31,6 +31,62 @@ uint64_t HashRow(const uint32_t* row, size_t count) {
   return a ^ (b * 31 + 7);
 }
 
+constexpr uint64_t kPrime = 0x9E3779B97F4A7C15u;
+
+// The rows, or the columns, of a box: hashes of them before and now.
+struct Lines {
+  explicit Lines(size_t count) : before(count), now(count), plain(count) {}
+
+  // How far most of those that moved did; 0 where a few happen to agree. Lines that
+  // were there more than once say nothing, and so do those of one colour.
+  int Shift() const {
+    std::unordered_map<uint64_t, int> places;
+    constexpr int kTwice = -1;
+    for (size_t i = 0; i < before.size(); ++i) {
+      if (plain[i] != 0) continue;
+      const auto [it, fresh] = places.emplace(before[i], static_cast<int>(i));
+      if (!fresh) it->second = kTwice;
+    }
+    std::unordered_map<int, size_t> votes;
+    size_t most = 0;
+    int shift = 0;
+    for (size_t i = 0; i < now.size(); ++i) {
+      if (now[i] == before[i]) continue;
+      const auto it = places.find(now[i]);
+      if (it == places.end() || it->second == kTwice) continue;
+      const int by = static_cast<int>(i) - it->second;
+      if (++votes[by] > most) {
+        most = votes[by];
+        shift = by;
+      }
+    }
+    return most < 8 || most * 8 < now.size() ? 0 : shift;
+  }
+
+  // The lines that moved by that; runs so short that they cost more than they save
+  // are left out.
+  template <typename Same>
+  std::vector<Scroll::Run> Runs(int shift, Same same) const {
+    std::vector<Scroll::Run> out;
+    if (shift == 0) return out;
+    const int count = static_cast<int>(now.size());
+    for (int i = std::max(0, shift); i < count + std::min(0, shift); ++i) {
+      const auto to = static_cast<unsigned>(i), from = static_cast<unsigned>(i - shift);
+      if (now[to] != before[from] || !same(to, from)) continue;
+      if (!out.empty() && out.back().end == to) {
+        ++out.back().end;
+      } else {
+        out.push_back({to, to + 1});
+      }
+    }
+    std::erase_if(out, [](const Scroll::Run& r) { return r.end - r.first < kTilePixels; });
+    return out;
+  }
+
+  std::vector<uint64_t> before, now;
+  std::vector<uint8_t> plain;  // of one colour before
+};
+
 bool OneColour(const uint32_t* row, size_t count) {
   return count == 0 || std::memcmp(row, row + 1, (count - 1) * 4) == 0;
 }
@@ -93,53 +149,50 @@ Change Shadow::Update(const Picture& picture, std::span<const ui::Rect> damage) 
 }
 
 std::optional<Scroll> Shadow::FindScroll(const ui::Rect& box) {
-  // Where each row stood before; rows that stand there more than once say
-  // nothing, and so do those of one colour.
-  std::vector<uint64_t> old_rows(box.height), new_rows(box.height);
-  std::unordered_map<uint64_t, int> places;
-  constexpr int kTwice = -1;
+  if (std::optional<Scroll> rows = FindRows(box)) return rows;
+  return FindColumns(box);
+}
+
+std::optional<Scroll> Shadow::FindRows(const ui::Rect& box) {
+  Lines lines(box.height);
   for (unsigned y = 0; y < box.height; ++y) {
     const uint32_t* const row = before_.data() + size_t{y} * box.width;
-    old_rows[y] = HashRow(row, box.width);
-    new_rows[y] = HashRow(view().At(box.x, box.y + y), box.width);
-    if (OneColour(row, box.width)) continue;
-    const auto [it, fresh] = places.emplace(old_rows[y], static_cast<int>(y));
-    if (!fresh) it->second = kTwice;
+    lines.before[y] = HashRow(row, box.width);
+    lines.now[y] = HashRow(view().At(box.x, box.y + y), box.width);
+    lines.plain[y] = OneColour(row, box.width);
   }
-  std::unordered_map<int, unsigned> votes;
-  unsigned most = 0;
-  int down = 0;
+  Scroll out{.box = box, .down = lines.Shift()};
+  // Hashes propose; the pixels decide.
+  out.runs = lines.Runs(out.down, [&](unsigned to, unsigned from) {
+    return std::memcmp(view().At(box.x, box.y + to), before_.data() + size_t{from} * box.width,
+                       size_t{box.width} * 4) == 0;
+  });
+  for (Scroll::Run& r : out.runs) r = {r.first + box.y, r.end + box.y};
+  if (out.runs.empty()) return std::nullopt;
+  return out;
+}
+
+std::optional<Scroll> Shadow::FindColumns(const ui::Rect& box) {
+  Lines lines(box.width);
+  std::fill(lines.plain.begin(), lines.plain.end(), uint8_t{1});
+  // Row by row, as they lie in memory.
   for (unsigned y = 0; y < box.height; ++y) {
-    if (new_rows[y] == old_rows[y]) continue;
-    const auto it = places.find(new_rows[y]);
-    if (it == places.end() || it->second == kTwice) continue;
-    const int by = static_cast<int>(y) - it->second;
-    if (++votes[by] > most) {
-      most = votes[by];
-      down = by;
+    const uint32_t* const before = before_.data() + size_t{y} * box.width;
+    const uint32_t* const now = view().At(box.x, box.y + y);
+    for (unsigned x = 0; x < box.width; ++x) {
+      lines.before[x] = (lines.before[x] ^ before[x]) * kPrime + 1;
+      lines.now[x] = (lines.now[x] ^ now[x]) * kPrime + 1;
+      lines.plain[x] &= static_cast<uint8_t>(before[x] == before_[x]);
     }
   }
-  // A few rows that happen to agree are not worth it.
-  if (down == 0 || most < 8 || most * 8 < box.height) return std::nullopt;
-  Scroll out{box, down, {}};
-  const int height = static_cast<int>(box.height);
-  for (int y = std::max(0, down); y < height + std::min(0, down); ++y) {
-    // Hashes propose; the pixels decide.
-    if (new_rows[static_cast<size_t>(y)] != old_rows[static_cast<size_t>(y - down)] ||
-        std::memcmp(view().At(box.x, box.y + static_cast<unsigned>(y)),
-                    before_.data() + static_cast<size_t>(y - down) * box.width,
-                    size_t{box.width} * 4) != 0) {
-      continue;
+  Scroll out{.box = box, .right = lines.Shift()};
+  out.runs = lines.Runs(out.right, [&](unsigned to, unsigned from) {
+    for (unsigned y = 0; y < box.height; ++y) {
+      if (*view().At(box.x + to, box.y + y) != before_[size_t{y} * box.width + from]) return false;
     }
-    const unsigned row = box.y + static_cast<unsigned>(y);
-    if (!out.runs.empty() && out.runs.back().end == row) {
-      ++out.runs.back().end;
-    } else {
-      out.runs.push_back({row, row + 1});
-    }
-  }
-  // Short runs cost more than they save.
-  std::erase_if(out.runs, [](const Scroll::Run& r) { return r.end - r.first < kTilePixels; });
+    return true;
+  });
+  for (Scroll::Run& r : out.runs) r = {r.first + box.x, r.end + box.x};
   if (out.runs.empty()) return std::nullopt;
   return out;
 }

@@ -19,14 +19,19 @@
 
 namespace atl::rfb {
 
-// Rows that moved up or down inside a box.
+// Rows that moved up or down inside a box, or columns that moved sideways.
 struct Scroll {
   ui::Rect box;
-  int down = 0;  // how far; negative: up
+  int right = 0, down = 0;  // how far; negative: left, up; one of them is 0
   struct Run {
-    unsigned first, end;  // rows of the picture as they are now
+    unsigned first, end;  // rows (columns) of the picture as they are now
   };
-  std::vector<Run> runs;  // from the top, disjoint
+  std::vector<Run> runs;  // from the top (the left), disjoint
+
+  ui::Rect RectOf(const Run& r) const {
+    return down != 0 ? ui::Rect{box.x, r.first, box.width, r.end - r.first}
+                     : ui::Rect{r.first, box.y, r.end - r.first, box.height};
+  }
 };
 
 struct Change {
@@ -49,6 +54,8 @@ class Shadow {
  private:
   bool CopyTile(const Picture& picture, unsigned column, unsigned row);
   std::optional<Scroll> FindScroll(const ui::Rect& box);
+  std::optional<Scroll> FindRows(const ui::Rect& box);
+  std::optional<Scroll> FindColumns(const ui::Rect& box);
 
   unsigned width_, height_;
   std::vector<uint32_t> pixels_;

@@ -5,7 +5,8 @@
 // viewer takes losses; what has up to 256 colours goes as indices; the rest as
 // it is. Two ways to compress: little goes through a zlib stream that remembers
 // what went before; much starts stream 3 anew each time, so that it can be
-// compressed in one piece by libdeflate, in a third of the time.
+// compressed in one piece by libdeflate, in a third of the time. What is encoded apart
+// goes through stream 3 in any case.
 #include <emmintrin.h>
 #include <libdeflate.h>
 #include <png.h>
@@ -269,7 +270,7 @@ class Tight final : public Encoder {
     Compressed(kStreamPixels, true);
   }
 
-  bool Fresh(size_t size) const { return size >= kFresh; }
+  bool Fresh(size_t size) const { return size >= kFresh || settings_->apart; }
 
   void Begin(unsigned stream, size_t size, uint8_t filter) {
     const unsigned used = Fresh(size) ? kStreamFresh : stream;

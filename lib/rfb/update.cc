@@ -12,8 +12,14 @@
 namespace atl::rfb {
 namespace {
 
-// An update is one message with a 16-bit count: what is left follows in the next.
-constexpr unsigned kMaxRectangles = 60000;
+// The count of an update that LastRect ends.
+constexpr unsigned kUncounted = 0xFFFF;
+// Rows that are encoded in one go.
+constexpr unsigned kBand = 256;
+// Where an update has this many pixels its bands are encoded on several threads; they
+// are lower then, so that there is something for each.
+constexpr unsigned kManyPixels = 1 << 18;
+constexpr unsigned kPoolBand = 128;
 // How many pixels are made lossless in one update: what changes meanwhile is not
 // to wait for it.
 constexpr unsigned kRefreshPixels = 1 << 18;
@@ -36,9 +42,7 @@ void Session::PictureChanged(const Change& change) {
       !dirty_.Touches(change.scroll->box)) {
     copies_ = change.scroll;
     TileSet fresh = change.tiles;
-    for (const Scroll::Run& r : copies_->runs) {
-      fresh.RemoveRect({copies_->box.x, r.first, copies_->box.width, r.end - r.first});
-    }
+    for (const Scroll::Run& r : copies_->runs) fresh.RemoveRect(copies_->RectOf(r));
     // What was lossy is copied as it is.
     if (lossy_.Touches(copies_->box)) lossy_.AddRect(copies_->box);
     dirty_.AddSet(fresh);
@@ -49,9 +53,7 @@ void Session::PictureChanged(const Change& change) {
 
 void Session::DropCopies() {
   if (!copies_) return;
-  for (const Scroll::Run& r : copies_->runs) {
-    dirty_.AddRect({copies_->box.x, r.first, copies_->box.width, r.end - r.first});
-  }
+  for (const Scroll::Run& r : copies_->runs) dirty_.AddRect(copies_->RectOf(r));
   copies_.reset();
 }
 
@@ -149,38 +151,48 @@ void Session::WriteUpdate(const ui::Rect& region, const TileSet* refresh) {
     if (copies_) {
       // In an order in which nothing is overwritten before it is copied.
       std::vector<Scroll::Run> runs = copies_->runs;
-      if (copies_->down > 0) std::reverse(runs.begin(), runs.end());
+      if (copies_->down > 0 || copies_->right > 0) std::reverse(runs.begin(), runs.end());
       for (const Scroll::Run& r : runs) {
-        WriteRectHeader({copies_->box.x, r.first, copies_->box.width, r.end - r.first},
-                        kEncodingCopyRect, &out_);
-        out_.U16(copies_->box.x);
-        out_.U16(static_cast<unsigned>(static_cast<int>(r.first) - copies_->down));
+        const ui::Rect to = copies_->RectOf(r);
+        WriteRectHeader(to, kEncodingCopyRect, &out_);
+        out_.U16(static_cast<unsigned>(static_cast<int>(to.x) - copies_->right));
+        out_.U16(static_cast<unsigned>(static_cast<int>(to.y) - copies_->down));
         ++count;
       }
       copies_.reset();
     }
     const EncodeSettings settings = Settings(refresh != nullptr);
-    Encoder& encoder = *CurrentEncoder();
-    const View view = desktop_.shadow->view();
-    unsigned pixels = 0;
-    for (const ui::Rect& r : (refresh != nullptr ? lossy_ : dirty_).Rects(region)) {
-      // By bands, so that one rectangle is not more than an update may hold.
-      for (unsigned y = 0; y < r.height; y += 256) {
-        const ui::Rect band{r.x, r.y + y, r.width, std::min(256u, r.height - y)};
-        if (count > kMaxRectangles || (refresh != nullptr && pixels >= kRefreshPixels)) break;
-        const Encoded done = encoder.Encode(view, band, settings, &out_);
-        count += done.rectangles;
-        pixels += band.width * band.height;
-        dirty_.RemoveRect(band);
-        if (done.lossy) {
-          lossy_.AddRect(band);
-        } else {
-          lossy_.RemoveRect(band);
-        }
+    const std::vector<ui::Rect> rects = (refresh != nullptr ? lossy_ : dirty_).Rects(region);
+    size_t pixels = 0;
+    for (const ui::Rect& r : rects) pixels += size_t{r.width} * r.height;
+    if (refresh != nullptr) pixels = std::min<size_t>(pixels, kRefreshPixels);
+    const bool many = options_.pool != nullptr && pixels >= kManyPixels;
+    const unsigned step = many ? kPoolBand : kBand;
+    // By bands, so that one rectangle is not more than an update may hold.
+    std::vector<ui::Rect> bands;
+    for (const ui::Rect& r : rects) {
+      for (unsigned y = 0; y < r.height; y += step) {
+        bands.push_back({r.x, r.y + y, r.width, std::min(step, r.height - y)});
+      }
+    }
+    size_t taken = 0, done = 0;
+    while (taken < bands.size() && (refresh == nullptr || done < kRefreshPixels)) {
+      done += size_t{bands[taken].width} * bands[taken].height;
+      ++taken;
+    }
+    bands.resize(taken);
+    if (many && (features_.last_rect || bands.size() < options_.max_rectangles)) {
+      count += EncodeInPool(bands, settings);
+    } else {
+      for (const ui::Rect& band : bands) {
+        if (count > options_.max_rectangles && !features_.last_rect) break;
+        count += EncodeHere(band, settings);
       }
     }
   }
-  StoreBe(out_.data() + start + 2, static_cast<uint16_t>(count));
+  const bool uncounted = features_.last_rect && count > options_.max_rectangles;
+  if (uncounted) WriteRectHeader({}, kPseudoLastRect, &out_);
+  StoreBe(out_.data() + start + 2, static_cast<uint16_t>(uncounted ? kUncounted : count));
   if (count == 0) {
     out_.Truncate(start);
     return;
@@ -195,6 +207,35 @@ void Session::WriteUpdate(const ui::Rect& region, const TileSet* refresh) {
     out_.U8(4);
     out_.U32(number);
   }
+}
+
+void Session::NoteSent(const ui::Rect& band, const Encoded& done) {
+  dirty_.RemoveRect(band);
+  if (done.lossy) {
+    lossy_.AddRect(band);
+  } else {
+    lossy_.RemoveRect(band);
+  }
+}
+
+unsigned Session::EncodeHere(const ui::Rect& band, const EncodeSettings& settings) {
+  const Encoded done = CurrentEncoder()->Encode(desktop_.shadow->view(), band, settings, &out_);
+  NoteSent(band, done);
+  return done.rectangles;
+}
+
+unsigned Session::EncodeInPool(const std::vector<ui::Rect>& bands, const EncodeSettings& settings) {
+  std::vector<EncoderPool::Job> jobs(bands.size());
+  for (size_t i = 0; i < bands.size(); ++i) jobs[i].rect = bands[i];
+  options_.pool->Encode(*features_.encoding, desktop_.shadow->view(), settings, CurrentEncoder(),
+                        jobs);
+  unsigned count = 0;
+  for (const EncoderPool::Job& job : jobs) {
+    out_.Append(job.out.span());
+    NoteSent(job.rect, job.done);
+    count += job.done.rectangles;
+  }
+  return count;
 }
 
 unsigned Session::WriteSize() {

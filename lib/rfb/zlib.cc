@@ -17,6 +17,7 @@ class Zlib final : public Encoder {
  public:
   Encoded Encode(const View& view, const ui::Rect& rect, const EncodeSettings& settings,
                  Output* out) override {
+    if (settings.apart) stream_.Restart();
     const PixelConverter& converter = *settings.converter;
     Encoded done;
     const unsigned rows = std::max(1u, kMaxPixels / rect.width);
@@ -36,6 +37,7 @@ class Zlib final : public Encoder {
     }
     return done;
   }
+  void Restart() override { stream_.Restart(); }
 
  private:
   DeflateStream stream_;

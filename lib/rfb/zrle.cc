@@ -26,6 +26,7 @@ class Zrle final : public Encoder {
  public:
   Encoded Encode(const View& view, const ui::Rect& rect, const EncodeSettings& settings,
                  Output* out) override {
+    if (settings.apart) stream_.Restart();
     WriteRectHeader(rect, kEncodingZrle, out);
     const size_t length = out->size();
     out->U32(0);
@@ -42,6 +43,7 @@ class Zrle final : public Encoder {
     StoreBe(out->data() + length, static_cast<uint32_t>(out->size() - length - 4));
     return {.rectangles = 1};
   }
+  void Restart() override { stream_.Restart(); }
 
  private:
   void Flush(Output* out) {

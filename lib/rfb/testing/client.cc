@@ -286,8 +286,12 @@ absl::Status Client::Update(Reader& in) {
   in.U(1);
   const uint32_t count = in.U(2);
   for (uint32_t i = 0; i < count; ++i) {
+    const unsigned ends = rectangles[kPseudoLastRect];
     absl::Status status = Rectangle(in);
     if (!status.ok()) return Annotate(status, absl::StrCat("rectangle ", i, " of ", count));
+    if (rectangles[kPseudoLastRect] != ends) {
+      return count == 0xFFFF ? absl::OkStatus() : Wrong("LastRect in an update that counts");
+    }
   }
   return absl::OkStatus();
 }
@@ -318,6 +322,8 @@ absl::Status Client::Rectangle(Reader& in) {
       return Tight(in, r, false);
     case kEncodingTightPng:
       return Tight(in, r, true);
+    case kPseudoLastRect:
+      return absl::OkStatus();
     case kPseudoDesktopSize:
       picture_.Resize(r.width, r.height);
       return absl::OkStatus();

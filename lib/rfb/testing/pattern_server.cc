@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // An RFB server of a picture that a test draws, for real viewers to look at.
 //
-//   pattern_server WIDTH HEIGHT [vnc PASSWORD] [ws] [cert FILE KEY] [anontls]
+//   pattern_server WIDTH HEIGHT [vnc PASSWORD] [users NAME:HASH] [ws] [cert FILE KEY] [anontls]
 //
 // Listens on two ports of the loopback, one of them for browsers only, and prints
 // them: "ports N N". Then takes commands, a line each, and answers "ok": draw KIND
@@ -135,6 +135,9 @@ absl::Status Run(int argc, char** argv) {
     if (word == "vnc") {
       options.access.auth = Auth::kVnc;
       options.access.passwords = {MakeVncPassword(argv[++i], false)};
+    } else if (word == "users") {
+      options.access.auth = Auth::kPlain;
+      ASSIGN_OR_RETURN(options.access.users, ParseUserFile(argv[++i]));
     } else if (word == "ws") {
       web = true;
     } else if (word == "cert") {
@@ -147,6 +150,7 @@ absl::Status Run(int argc, char** argv) {
       options.access.tls_required = true;
     }
   }
+  options.encoder_threads = 1;
   options.log = [](absl::string_view line) {
     std::fprintf(stderr, "%s\n", std::string(line).c_str());
   };

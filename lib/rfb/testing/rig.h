@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "lib/rfb/connection.h"
+#include "lib/rfb/encoder_pool.h"
 #include "lib/rfb/guest.h"
 #include "lib/rfb/testing/client.h"
 #include "lib/rfb/testing/frames.h"
@@ -49,7 +50,8 @@ class FakeGuest final : public Guest {
 class Rig {
  public:
   explicit Rig(unsigned width = 320, unsigned height = 200, Access with = {},
-               Connection::Speaks speaks = Connection::Speaks::kRfb, bool view_only = false)
+               Connection::Speaks speaks = Connection::Speaks::kRfb, bool view_only = false,
+               EncoderPool* pool = nullptr)
       : access(std::move(with)), view(width, height) {
     frame.Resize(width, height);
     Draw(FrameKind::kDesk, 1, &frame);
@@ -59,6 +61,7 @@ class Rig {
     desktop.shadow = std::make_unique<Shadow>(width, height);
     Update();
     surroundings = {&access, &desktop, &guest, nullptr};
+    surroundings.pool = pool;
     connection = std::make_unique<Connection>(surroundings, speaks, view_only);
     connection->Start();
   }
