@@ -7,6 +7,7 @@
 
 namespace atl::vnc {
 
+extern const cli::Command kBench;
 extern const cli::Command kKey;
 extern const cli::Command kServe;
 extern const cli::Command kShot;

@@ -9,7 +9,7 @@
 namespace atl::vnc {
 namespace {
 
-constexpr const cli::Command* kCommands[] = {&kServe, &kShot, &kType, &kKey, &kWait};
+constexpr const cli::Command* kCommands[] = {&kServe, &kShot, &kType, &kKey, &kWait, &kBench};
 
 constexpr cli::Tool kTool = {
     .name = "vnc",
