@@ -15,6 +15,7 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.parse
 
 from pattern import PatternServer
 
@@ -24,9 +25,18 @@ PAGE = """<!DOCTYPE html><html><body><div id="screen"></div>
 import RFB from "/core/rfb.js";
 const rfb = new RFB(document.getElementById("screen"),
     location.protocol.replace("http", "ws") + "//" + location.host + "/websockify");
+// What stands behind the # is typed, as characters.
+const type = text => {
+  for (const c of text) {
+    const keysym = c == "\\n" ? 0xFF0D : c.codePointAt(0);
+    rfb.sendKey(keysym, null, true);
+    rfb.sendKey(keysym, null, false);
+  }
+};
 const tell = what => { new Image().src = "http://127.0.0.1:@PORT@/" + what; };
 rfb.addEventListener("disconnect", e => { tell("disconnect"); });
 rfb.addEventListener("connect", () => {
+  setTimeout(() => type(decodeURIComponent(location.hash.slice(1))), 1000);
   let last = "";
   setInterval(() => {
     const c = document.querySelector("canvas");
@@ -49,17 +59,18 @@ def ppm_pixels(path):
         return f.read()[-3 * WIDTH * HEIGHT:]
 
 
-def xwd_pixels(path):
+def xwd_pixels(path, view=(WIDTH, HEIGHT)):
     """RGB of the upper left of Xvfb's screen, which is a file."""
+    view_width, view_height = view
     with open(path, "rb") as f:
         data = f.read()
     header = struct.unpack(">25I", data[:100])
     size, width, stride, colours = header[0], header[4], header[12], header[19]
     start = size + 12 * colours
     out = bytearray()
-    for y in range(HEIGHT):
-        row = data[start + y * stride:start + y * stride + 4 * WIDTH]
-        line = bytearray(3 * WIDTH)
+    for y in range(view_height):
+        row = data[start + y * stride:start + y * stride + 4 * view_width]
+        line = bytearray(3 * view_width)
         line[0::3], line[1::3], line[2::3] = row[2::4], row[1::4], row[0::4]
         out += line
     return bytes(out), width
@@ -130,38 +141,51 @@ def fnv(rgb):
     return h
 
 
+def make_page(folder, told):
+    """noVNC with a page that says what it shows; the folder of both."""
+    web = folder + "/web"
+    os.mkdir(web)
+    for name in ("core", "vendor"):
+        subprocess.run(["cp", "-rL", "/usr/share/novnc/" + name, web], check=True)
+    with open(web + "/test.html", "w") as f:
+        f.write(PAGE.replace("@PORT@", str(told.server_port)))
+    return web
+
+
+def make_certificate(folder):
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj",
+                    "/CN=localhost", "-days", "2", "-keyout", folder + "/key", "-out",
+                    folder + "/cert"], check=True, stderr=subprocess.DEVNULL)
+    return folder + "/cert", folder + "/key"
+
+
+def browse(folder, port, secure, seen, text="", seconds=60):
+    """The page in Chromium until `seen`."""
+    browser = subprocess.Popen(
+        ["chromium", "--headless=new", "--no-sandbox", "--disable-gpu",
+         "--ignore-certificate-errors", f"--user-data-dir={folder}/chromium",
+         f"http{'s' if secure else ''}://localhost:{port}/test.html#{urllib.parse.quote(text)}"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    for _ in range(2 * seconds):
+        if seen():
+            break
+        time.sleep(0.5)
+    browser.terminate()
+    browser.wait()
+
+
 def novnc(program, secure, errors):
-    with tempfile.TemporaryDirectory() as folder:
-        web = folder + "/web"
-        os.mkdir(web)
-        for name in ("core", "vendor"):
-            subprocess.run(["cp", "-rL", "/usr/share/novnc/" + name, web], check=True)
+    with tempfile.TemporaryDirectory() as folder, Told() as told:
         options = ["ws"]
         if secure:
-            subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj",
-                            "/CN=localhost", "-days", "2", "-keyout", folder + "/key", "-out",
-                            folder + "/cert"], check=True, stderr=subprocess.DEVNULL)
-            options += ["cert", folder + "/cert", folder + "/key"]
+            options += ["cert", *make_certificate(folder)]
         with PatternServer(program, WIDTH, HEIGHT, *options) as server:
             server.do("draw text 3")
             server.do(f"save {folder}/expected.ppm")
             expected = f"{WIDTH}x{HEIGHT}-{fnv(ppm_pixels(folder + '/expected.ppm'))}"
             name = "wss" if secure else "ws"
-            with Told() as told:
-                with open(web + "/test.html", "w") as f:
-                    f.write(PAGE.replace("@PORT@", str(told.server_port)))
-                server.do("web " + web)
-                browser = subprocess.Popen(
-                    ["chromium", "--headless=new", "--no-sandbox", "--disable-gpu",
-                     "--ignore-certificate-errors", f"--user-data-dir={folder}/chromium",
-                     f"http{'s' if secure else ''}://localhost:{server.web_port}/test.html"],
-                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-                for _ in range(120):
-                    if expected in told.paths:
-                        break
-                    time.sleep(0.5)
-                browser.terminate()
-                browser.wait()
+            server.do("web " + make_page(folder, told))
+            browse(folder, server.web_port, secure, lambda: expected in told.paths)
             print(f"noVNC, {name}: {told.paths[-1:]}, expected {expected}", flush=True)
             if expected not in told.paths:
                 errors.append(f"noVNC over {name} sees {told.paths}\n" + "".join(server.log))

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The server of lib/rfb over pictures that a test draws."""
 
+import queue
 import subprocess
 import threading
 
@@ -16,6 +17,13 @@ class PatternServer:
         self.log = []
         # A pipe that nobody reads would stop the server.
         threading.Thread(target=lambda: self.log.extend(self.process.stderr), daemon=True).start()
+        self.lines = queue.Queue()
+        threading.Thread(target=self.listen, daemon=True).start()
+
+    def listen(self):
+        for line in self.process.stdout:
+            self.lines.put(line)
+        self.lines.put(None)
 
     def __enter__(self):
         return self
@@ -31,7 +39,7 @@ class PatternServer:
         """Gives a command; what viewers did up to its answer is kept."""
         self.process.stdin.write(command + "\n")
         self.process.stdin.flush()
-        for line in self.process.stdout:
+        while (line := self.lines.get()) is not None:
             if line == "ok\n":
                 return
             self.said.append(line.strip())
