@@ -34,6 +34,10 @@ class Guest:
         self.sock.connect(path)
         with open("/proc/sys/net/ipv6/conf/eth0/accept_dad", "w") as f:
             f.write("0")
+        for family in ("ipv4", "ipv6"):
+            # Three questions for an address in a row may well be lost; ten are not.
+            with open("/proc/sys/net/%s/neigh/eth0/mcast_solicit" % family, "w") as f:
+                f.write("10")
         ip("link", "set", "lo", "up")
         ip("link", "set", "eth0", "address", mac, "mtu", str(mtu), "up")
         self.held = {}
