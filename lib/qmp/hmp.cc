@@ -144,6 +144,14 @@ std::string InfoChardev(const Line& line) {
   return out;
 }
 
+std::string InfoNetwork(const Line& line) { return line.machine().DescribeNetworks(); }
+
+std::string InfoUsernet(const Line& line) {
+  const absl::StatusOr<std::string> text =
+      line.machine().TellUserNetwork(line.words.empty() ? "" : line.words[0], "info");
+  return text.ok() ? *text : Told(text.status());
+}
+
 constexpr HumanCommand kInfo[] = {
     {"block", "", "", "the disks", 0, 0, InfoBlock},
     {"blockstats", "", "", "what the disks did", 0, 0, InfoBlockstats},
@@ -153,8 +161,10 @@ constexpr HumanCommand kInfo[] = {
     {"mem", "", "", "which linear addresses are mapped", 0, 0, InfoMem},
     {"memory_size_summary", "", "", "the memory's size", 0, 0, InfoMemorySize},
     {"name", "", "", "the guest's name", 0, 0, InfoName},
+    {"network", "", "", "the networks and who is on each", 0, 0, InfoNetwork},
     {"registers", "", "[-a]", "registers of the CPU, or of all", 0, 1, InfoRegisters},
     {"status", "", "", "whether the guest runs", 0, 0, InfoStatus},
+    {"usernet", "", "[NETDEV]", "forwards and connections of -net user", 0, 1, InfoUsernet},
     {"version", "", "", "the version of this program", 0, 0, InfoVersion},
 };
 
@@ -252,6 +262,15 @@ std::string Change(const Line& line) {
   return ByProtocol(line, "blockdev-change-medium", std::move(arguments));
 }
 
+// [NETDEV] RULE
+std::string TellForward(const Line& line, absl::string_view command) {
+  const std::string id = line.words.size() > 1 ? line.words[0] : "";
+  return Told(
+      line.machine().TellUserNetwork(id, absl::StrCat(command, " ", line.words.back())).status());
+}
+std::string HostfwdAdd(const Line& line) { return TellForward(line, "hostfwd_add"); }
+std::string HostfwdRemove(const Line& line) { return TellForward(line, "hostfwd_remove"); }
+
 std::string Dump(const Line& line, bool physical) {
   const absl::StatusOr<std::string> text =
       DumpMemory(line.machine(), line.cpu, physical, line.format, line.words[0]);
@@ -266,6 +285,10 @@ constexpr HumanCommand kHumanCommands[] = {
     {"cont", "c", "", "let the guest run", 0, 0, Cont},
     {"eject", "", "[-f] DEVICE", "take the medium out of a drive", 1, 2, Eject},
     {"help", "?", "[COMMAND]", "this list", 0, 1, Help},
+    {"hostfwd_add", "", "[NETDEV] RULE", "lead a port to the guest: tcp::2222-:22", 1, 2,
+     HostfwdAdd},
+    {"hostfwd_remove", "", "[NETDEV] RULE", "lead it there no more: tcp::2222", 1, 2,
+     HostfwdRemove},
     {"info", "", "SUBJECT", "show something; without a subject: which there are", 0, 3, Info},
     {"nmi", "", "", "raise an NMI on every CPU", 0, 0, Nmi},
     {"quit", "q", "", "end the guest", 0, 0, Quit},

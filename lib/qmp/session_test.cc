@@ -294,6 +294,14 @@ TEST_F(SessionTest, HumanCommands) {
   ASSERT_EQ(chords_.size(), 1u);
   EXPECT_EQ(chords_[0].codes, (std::vector<uint8_t>{0x1D, 0x38, 0xD3}));
   says("sendkey a-b-nokey", "nokey");
+  machine_.asked.clear();
+  says("info usernet", "guests 1\n");
+  says("hostfwd_add tcp::2222-:22", "");
+  says("hostfwd_remove net0 tcp::2222", "");
+  EXPECT_EQ(machine_.asked, "<info> <hostfwd_add tcp::2222-:22> net0<hostfwd_remove tcp::2222> ");
+  says("hostfwd_add other tcp::2222-:22", "Error: 'other' is no -netdev user");
+  says("hostfwd_add", "usage: hostfwd_add [NETDEV] RULE");
+  machine_.asked.clear();
   says("change ide1-cd0 \"with blank.iso\" raw read-only", "");
   EXPECT_EQ(machine_.cd.last.file, "with blank.iso");
   EXPECT_TRUE(machine_.cd.last.read_only);

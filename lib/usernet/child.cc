@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -13,6 +14,9 @@
 #include <string>
 #include <utility>
 
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "lib/base/status_macros.h"
 #include "lib/host/event_loop.h"
 #include "lib/usernet/control.h"
@@ -23,6 +27,8 @@ namespace atl::usernet {
 namespace {
 
 constexpr size_t kLongestError = 4096;
+constexpr size_t kLongestAnswer = 1 << 20;
+constexpr uint64_t kPatienceNs = 2'000'000'000;
 
 // A pair of stream sockets: ours, nonblocking, and the child's.
 absl::Status Pair(UniqueFd* ours, UniqueFd* theirs) {
@@ -119,6 +125,39 @@ absl::StatusOr<Child> StartChild(const Options& options, const ChildOptions& chi
   error.resize(n < 0 ? 0 : static_cast<size_t>(n));
   waitpid(out.pid, nullptr, 0);
   return absl::UnavailableError(error);
+}
+
+absl::StatusOr<std::string> TellChild(int control, absl::string_view command) {
+  if (command.find('\n') != absl::string_view::npos) {
+    return absl::InvalidArgumentError("a command is one line");
+  }
+  const std::string line(absl::StrCat(command, "\n"));
+  if (send(control, line.data(), line.size(), MSG_NOSIGNAL | MSG_DONTWAIT) !=
+      static_cast<ssize_t>(line.size())) {
+    return absl::UnavailableError("the user-mode network takes no commands");
+  }
+  std::string answer;
+  const uint64_t until = host::MonotonicNs() + kPatienceNs;
+  while (answer.size() < kLongestAnswer) {
+    const uint64_t now = host::MonotonicNs();
+    pollfd p{control, POLLIN, 0};
+    if (now >= until || poll(&p, 1, static_cast<int>((until - now) / 1'000'000 + 1)) == 0) {
+      return absl::DeadlineExceededError("the user-mode network does not answer");
+    }
+    char bytes[4096];
+    const ssize_t n = recv(control, bytes, sizeof bytes, MSG_DONTWAIT);
+    if (n < 0 && (errno == EINTR || errno == EAGAIN)) continue;
+    if (n <= 0) return absl::UnavailableError("the user-mode network has ended");
+    answer.append(bytes, static_cast<size_t>(n));
+    // The last line says how it went.
+    absl::string_view text = answer;
+    if (!absl::ConsumeSuffix(&text, "\n")) continue;
+    const size_t end = text.rfind('\n');
+    absl::string_view last = text.substr(end == absl::string_view::npos ? 0 : end + 1);
+    if (last == "ok") return std::string(text.substr(0, text.size() - last.size()));
+    if (absl::ConsumePrefix(&last, "error: ")) return absl::InvalidArgumentError(last);
+  }
+  return absl::DeadlineExceededError("the user-mode network does not come to an end");
 }
 
 }  // namespace atl::usernet

@@ -6,7 +6,10 @@
 
 #include <sys/types.h>
 
+#include <string>
+
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "lib/base/unique_fd.h"
 #include "lib/usernet/options.h"
 
@@ -39,6 +42,11 @@ struct ChildOptions {
 // returns: an error says what cannot be had, as `run` would. The child holds none of
 // this process' other descriptors, and ends with it.
 absl::StatusOr<Child> StartChild(const Options& options, const ChildOptions& child);
+
+// A command of `control`, without its end of line, and what is answered before "ok".
+// What the child refuses is InvalidArgument with its text; DeadlineExceeded where it
+// says nothing for two seconds: then `control` is of no more use. Waits.
+absl::StatusOr<std::string> TellChild(int control, absl::string_view command);
 
 }  // namespace atl::usernet
 

@@ -15,7 +15,10 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "gtest/gtest.h"
 #include "lib/base/endian.h"
 #include "lib/base/status_matchers.h"
@@ -78,6 +81,22 @@ TEST(Child, ServesItsGuestAndEndsWithIt) {
   }
   child.stream.reset();
   EXPECT_EQ(Ended(child.pid), 0);
+}
+
+TEST(Child, AnswersCommands) {
+  ASSERT_OK_AND_ASSIGN(Child child, StartChild({}, {}));
+  const auto tell = [&](absl::string_view command) {
+    const absl::StatusOr<std::string> answer = TellChild(child.control.get(), command);
+    return answer.ok() ? *answer : std::string(answer.status().message());
+  };
+  EXPECT_EQ(tell("info").substr(0, 9), "guests 1\n");
+  EXPECT_EQ(tell("hostfwd_add tcp:127.0.0.1:1-11.0.0.1:1"),
+            "tcp:127.0.0.1:1-11.0.0.1:1: 11.0.0.1 is no guest's address");
+  EXPECT_EQ(tell("info\ninfo"), "a command is one line");
+  EXPECT_EQ(tell("info").substr(0, 9), "guests 1\n");
+  child.stream.reset();
+  EXPECT_EQ(Ended(child.pid), 0);
+  EXPECT_EQ(TellChild(child.control.get(), "info").status().code(), absl::StatusCode::kUnavailable);
 }
 
 TEST(Child, MakesConnectionsAndForwardsThoughItIsLockedDown) {

@@ -98,6 +98,14 @@ class MachineControl {
     return absl::FailedPreconditionError("No balloon device has been activated");
   }
 
+  // The networks, for people to read.
+  virtual std::string DescribeNetworks() const { return ""; }
+  // See Networks::TellUser(). Waits for the network's process, two seconds at most.
+  virtual absl::StatusOr<std::string> TellUserNetwork(absl::string_view /*id*/,
+                                                      absl::string_view /*command*/) {
+    return absl::NotFoundError("there is no user-mode network");
+  }
+
   // The disks that cannot be taken out.
   virtual std::vector<DriveState> drives() = 0;
   // Those whose medium can; null where the machine has none.

@@ -94,6 +94,11 @@ class Machine final : public dev::SystemControl, public MachineControl {
   absl::StatusOr<std::vector<MappedRange>> ReadMappings(unsigned index) override;
   absl::StatusOr<uint64_t> balloon() override { return board_->balloon(); }
   absl::Status SetBalloon(uint64_t bytes) override { return board_->SetBalloon(bytes); }
+  std::string DescribeNetworks() const override { return networks_->Describe(); }
+  absl::StatusOr<std::string> TellUserNetwork(absl::string_view id,
+                                              absl::string_view command) override {
+    return networks_->TellUser(id, command);
+  }
   std::vector<DriveState> drives() override { return board_->drives(); }
   Media* media() override { return &board_->media(); }
   MuxedConsole* muxed_console() { return board_->muxed_console(); }  // see board.h

@@ -49,21 +49,28 @@ absl::StatusOr<std::unique_ptr<net::Backend>> OpenStreamOf(const BackendConfig& 
   return net::NewStream(std::move(fd), {.name = config.path});
 }
 
-// In a process of its own, which alone keeps the right to make sockets. It does not
-// hear what the guest's driver takes, so that frames come complete.
-absl::StatusOr<std::unique_ptr<net::Backend>> OpenUser(const BackendConfig& config) {
-  ASSIGN_OR_RETURN(usernet::Child child, usernet::StartChild(config.user, {.vnet_header = false}));
-  return net::NewStream(std::move(child.stream), {.name = "user"});
+// In a process of its own, which alone keeps the right to make sockets. It takes checksums
+// and segmentation, and leaves to the guest what its driver has said that it takes.
+absl::StatusOr<std::unique_ptr<net::Backend>> OpenUser(const BackendConfig& config,
+                                                       UniqueFd* control) {
+  ASSIGN_OR_RETURN(usernet::Child child, usernet::StartChild(config.user, {.vnet_header = true}));
+  *control = std::move(child.control);
+  return net::NewStream(std::move(child.stream),
+                        {.name = "user",
+                         .vnet_header = true,
+                         .accepts = {.checksum = true, .tcp4 = true, .tcp6 = true}});
 }
 
-absl::StatusOr<std::unique_ptr<net::Backend>> OpenBackend(const BackendConfig& config) {
+// `control`: see usernet::Child; empty where the kind has none.
+absl::StatusOr<std::unique_ptr<net::Backend>> OpenBackend(const BackendConfig& config,
+                                                          UniqueFd* control) {
   switch (config.kind) {
     case BackendKind::kTap:
       return OpenTapOf(config);
     case BackendKind::kStream:
       return OpenStreamOf(config);
     case BackendKind::kUser:
-      return OpenUser(config);
+      return OpenUser(config, control);
   }
   return absl::InternalError("no such backend");
 }
@@ -75,9 +82,11 @@ absl::StatusOr<std::unique_ptr<Networks>> Networks::Open(
     std::function<void(absl::string_view)> warn) {
   std::unique_ptr<Networks> out(new Networks(loop, std::move(warn)));
   for (const BackendConfig& b : config.backends) {
-    absl::StatusOr<std::unique_ptr<net::Backend>> backend = OpenBackend(b);
+    UniqueFd control;
+    absl::StatusOr<std::unique_ptr<net::Backend>> backend = OpenBackend(b, &control);
     if (!backend.ok()) return Annotate(backend.status(), b.option);
     out->HubOf(b.hub).AddBackend(*std::move(backend));
+    if (control.valid()) out->users_.push_back({b.hub, std::move(control)});
   }
   return out;
 }
@@ -112,6 +121,20 @@ std::string Networks::Describe() const {
   std::string out;
   for (const auto& [name, hub] : hubs_) absl::StrAppend(&out, name, "\n", hub->Describe());
   return out;
+}
+
+absl::StatusOr<std::string> Networks::TellUser(absl::string_view id, absl::string_view command) {
+  const std::string hub = absl::StrCat("netdev ", id);
+  for (UserNetwork& user : users_) {
+    if (!id.empty() && user.hub != hub) continue;
+    if (!user.control.valid()) return absl::UnavailableError("it has ceased to answer");
+    absl::StatusOr<std::string> answer = usernet::TellChild(user.control.get(), command);
+    // What comes later would be taken for the next command's.
+    if (!answer.ok() && !absl::IsInvalidArgument(answer.status())) user.control.reset();
+    return answer;
+  }
+  if (id.empty()) return absl::NotFoundError("there is no user-mode network");
+  return absl::NotFoundError(absl::StrCat("'", id, "' is no -netdev user"));
 }
 
 absl::StatusOr<std::vector<uint8_t>> ReadNicRom(const MachineConfig& config, const NicConfig& nic,

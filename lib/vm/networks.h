@@ -13,6 +13,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "lib/base/unique_fd.h"
 #include "lib/dev/device_lock.h"
 #include "lib/host/event_loop.h"
 #include "lib/net/hub.h"
@@ -37,6 +38,9 @@ class Networks {
   absl::Status Close();
   // Each hub and who is on it.
   std::string Describe() const;
+  // A command for a network that needs no rights, as usernet::TellChild() has it: that
+  // of the -netdev `id`, or where it is empty the first one.
+  absl::StatusOr<std::string> TellUser(absl::string_view id, absl::string_view command);
 
  private:
   Networks(host::EventLoop& loop, std::function<void(absl::string_view)> warn)
@@ -46,6 +50,11 @@ class Networks {
   host::EventLoop& loop_;
   const std::function<void(absl::string_view)> warn_;
   std::map<std::string, std::unique_ptr<net::Hub>> hubs_;
+  struct UserNetwork {
+    std::string hub;
+    UniqueFd control;
+  };
+  std::vector<UserNetwork> users_;
 };
 
 // The option ROM of a card: what -net names, or the model's where the firmware is

@@ -64,6 +64,12 @@ class FakeMachine final : public vm::MachineControl, public ui::Input {
     return absl::OkStatus();
   }
   uint64_t balloon_bytes = 128 << 20;
+  absl::StatusOr<std::string> TellUserNetwork(absl::string_view id,
+                                              absl::string_view command) override {
+    if (id == "other") return absl::NotFoundError("'other' is no -netdev user");
+    absl::StrAppend(&asked, id, "<", command, "> ");
+    return command == "info" ? "guests 1\n" : "";
+  }
 
   FakeMachine() {
     configuration.name = "fake";
