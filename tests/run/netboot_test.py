@@ -10,10 +10,12 @@ INITRD is one of tools/make-net-guest, VMLINUZ the kernel of its modules.
 """
 
 import os
+import shutil
 import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import unittest
 import uuid
@@ -21,6 +23,7 @@ import uuid
 from console import PROMPT, Console
 
 RUN, VMLINUZ, INITRD, *TESTS = sys.argv[1:]
+INSTALLER = os.environ.get("INSTALLER", "")  # the kernel of Debian's, beside its initrd.gz
 HOST, GUEST, MASK = "10.78.0.1", "10.78.0.2", "255.255.255.0"
 MAC = "52:54:00:4e:45:54"
 
@@ -161,6 +164,19 @@ class NetBoot(unittest.TestCase):
         self.guest.type("poweroff")
         self.assertEqual(self.guest.wait(), 0, self.guest.text[-2000:])
 
+    def test_installer(self):
+        """Debian's installer, by the network that needs no rights: its DHCP and TFTP."""
+        with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+            for name in ("linux", "initrd.gz"):
+                shutil.copy(os.path.join(os.path.dirname(INSTALLER), name), folder)
+            with open(folder + "/boot.ipxe", "w") as f:
+                f.write("#!ipxe\nkernel linux console=ttyS0\ninitrd initrd.gz\nboot\n")
+            self.guest = Console(RUN, ["-accel", "soft", "-m", "1024", "-nographic", "-boot", "n",
+                                       "-net", "nic,model=virtio", "-net",
+                                       "user,tftp=%s,bootfile=boot.ipxe" % folder])
+            for words in ("iPXE", "boot.ipxe", "initrd.gz", "Select a language", "English"):
+                self.guest.expect(words, 900)
+
     def test_e1000(self):
         self.boot("e1000")
 
@@ -181,6 +197,7 @@ if __name__ == "__main__":
     if os.environ.get("ATOLL_NET_TEST") != "inside":
         paths = [os.path.abspath(p) for p in (RUN, VMLINUZ, INITRD)]
         os.environ["ATOLL_NET_TEST"] = "inside"
+        os.environ["INSTALLER"] = os.path.abspath(INSTALLER)
         os.execvp("unshare", ["unshare", "-Urn", sys.executable, os.path.abspath(__file__), *paths,
                               *TESTS])
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
