@@ -60,6 +60,9 @@ absl::StatusOr<Guardian> Guardian::Start() {
   UniqueFd end(fds[0]);
   Guardian guardian;
   guardian.pipe_.reset(fds[1]);
+  // Programs that this process runs have it, too: the guardian waits for the last of them,
+  // since what one of them makes after the process was killed is to go as well.
+  if (fcntl(fds[1], F_SETFD, 0) != 0) return ErrnoError(errno, "pipe");
   std::fflush(stdout);
   guardian.pid_ = fork();
   if (guardian.pid_ < 0) return ErrnoError(errno, "guardian process");

@@ -6,6 +6,7 @@ ATOLL_KILLS says how often each is killed."""
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -89,6 +90,25 @@ def test_nat_in_the_foreground():
     random.seed(SEED)
     killed("nat -f", before, lambda: random.uniform(0, 0.08), "nat", "up", "br1", "-f",
            foreground=True)
+
+
+def test_nft_that_outlives_the_foreground():
+    """A rule that is put in after the process is dead."""
+    before = bystanders()
+    folder = os.path.join(os.environ["TEST_TMPDIR"], "slow")
+    os.makedirs(folder)
+    real = shutil.which("nft")
+    with open(f"{folder}/nft", "w") as f:
+        f.write(f"#!/bin/sh\n[ \"$1\" != -f ] || {{ touch {folder}/now; sleep 1; }}\nexec {real} \"$@\"\n")
+    os.chmod(f"{folder}/nft", 0o755)
+    p = subprocess.Popen([lab.NET, "bridge", "up", "br0", "--subnet", "10.0.1.1/24", "-f"],
+                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                         env={**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"})
+    lab.wait_for("nft", lambda: os.path.exists(f"{folder}/now"))
+    p.kill()
+    p.wait()
+    time.sleep(1.2)  # until it has put the rule in
+    lab.wait_for("nothing left", lambda: everything() == before)
 
 
 def test_helpers_of_the_foreground():
