@@ -13,7 +13,9 @@ namespace atl::rfb {
 namespace {
 
 // TLS 1.3 has no key exchange without certificates.
-constexpr char kPriorityAnonymous[] = "NORMAL:-VERS-TLS1.3:+ANON-ECDH:+ANON-DH";
+// What needs a certificate is not offered: a viewer that would rather have that would
+// get nothing.
+constexpr char kPriorityAnonymous[] = "NORMAL:-VERS-TLS1.3:-KX-ALL:+ANON-ECDH:+ANON-DH";
 constexpr char kPriorityCertificate[] = "NORMAL";
 
 absl::Status TlsError(int code, absl::string_view what) {

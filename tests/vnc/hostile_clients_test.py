@@ -33,7 +33,7 @@ def tls_context():
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    context.set_ciphers("aNULL:ALL:@SECLEVEL=0")
+    context.set_ciphers("ALL:aNULL:@SECLEVEL=0")
     context.maximum_version = ssl.TLSVersion.TLSv1_2  # where there is anonymity
     return context
 
