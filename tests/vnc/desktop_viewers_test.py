@@ -83,7 +83,7 @@ def tigervnc(program, errors):
         time.sleep(2)
         env = {**os.environ, "DISPLAY": ":96", "HOME": folder}
         try:
-            for encoding in ("Raw", "Hextile", "ZRLE", "Tight"):
+            for seed, encoding in enumerate(("Raw", "Hextile", "ZRLE", "Tight"), 9):
                 with PatternServer(program, WIDTH, HEIGHT) as server:
                     viewer = subprocess.Popen(
                         ["xtigervncviewer", "-FullScreen", "-AutoSelect=0", "-FullColor",
@@ -92,7 +92,8 @@ def tigervnc(program, errors):
                         env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
                     time.sleep(6)
                     # What changes is seen, too; and scrolling.
-                    for command in ("draw text 5", "scroll 48", "draw desk 9", "scroll 16"):
+                    # To another picture than the viewer before, which is still there.
+                    for command in ("draw text 5", "scroll 48", f"draw desk {seed}", "scroll 16"):
                         server.do(command)
                         time.sleep(1)
                     server.do(f"save {folder}/expected.ppm")
