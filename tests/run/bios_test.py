@@ -17,6 +17,8 @@ RUN, IMG, BIOS = (os.path.abspath(p) for p in sys.argv[1:4])
 # mov dx, 0x501; mov al, 21; out dx, al; hlt
 BOOT_SECTOR = bytes.fromhex("ba0204 b04f ee b04b ee ba0105 b015 ee f4")
 EXIT_STATUS = 21 << 1 | 1
+# Of lab tests also kvm.
+ACCEL = os.environ.get("ATOLL_ACCEL", "soft")
 # How many times slower than an optimised build the programs are; see .bazelrc.
 SLOWNESS = int(os.environ.get("ATOLL_TEST_SLOWNESS", "1"))
 
@@ -40,7 +42,7 @@ class Bios(unittest.TestCase):
         if os.path.exists("log"):
             os.unlink("log")
         result = subprocess.run(
-            [RUN, "-accel", "soft", "-m", "64", "-nographic", "-no-reboot", "-serial", "null",
+            [RUN, "-accel", ACCEL, "-m", "64", "-nographic", "-no-reboot", "-serial", "null",
              "-bios", BIOS, "-debugcon", "file:log", "-device", "isa-debug-exit", "--timeout",
              str(60 * SLOWNESS), *disk],
             stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120 * SLOWNESS)

@@ -16,7 +16,7 @@ import tempfile
 import time
 import unittest
 
-from console import PROMPT, Console
+from console import ACCEL, PROMPT, Console
 
 RUN, IMG, QEMU_IMG, VMLINUZ, INITRD = (os.path.abspath(p) for p in sys.argv[1:6])
 ROOT = os.path.join(os.path.dirname(INITRD), "root.raw")
@@ -35,7 +35,7 @@ class Boot(unittest.TestCase):
         self.dir.cleanup()
 
     def args(self, *more, disk="if=virtio,file=disk.qcow2,format=qcow2", root="/dev/vda"):
-        return ["-accel", "soft", "-m", "256", "-nographic", "-kernel", VMLINUZ,
+        return ["-accel", ACCEL, "-m", "256", "-nographic", "-kernel", VMLINUZ,
                 "-initrd", INITRD, "-append", "console=ttyS0 root=" + root,
                 "-drive", disk, "--events", "json,file=events", *more]
 
@@ -177,7 +177,7 @@ class Boot(unittest.TestCase):
 
     def test_screen_and_keyboard(self):
         os.environ.update(TERM="xterm", LINES="25", COLUMNS="80", LC_ALL="C.UTF-8")
-        c = Console(RUN, ["-accel", "soft", "-m", "256", "-display", "curses",
+        c = Console(RUN, ["-accel", ACCEL, "-m", "256", "-display", "curses",
                           "-serial", "file:serial", "-screendump", "screen.txt",
                           "-kernel", VMLINUZ, "-initrd", INITRD,
                           "-append", "console=ttyS0 console=tty0 root=/dev/vda",

@@ -8,6 +8,8 @@ import signal
 import time
 
 PROMPT = "guest# "
+# Of lab tests also kvm.
+ACCEL = os.environ.get("ATOLL_ACCEL", "soft")
 # How many times slower than an optimised build the programs are; see .bazelrc.
 SLOWNESS = int(os.environ.get("ATOLL_TEST_SLOWNESS", "1"))
 

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import unittest
 
-from console import Console
+from console import ACCEL, Console
 
 RUN, IMG, BIOS, ROOT = (os.path.abspath(p) for p in sys.argv[1:5])
 DEBIAN = os.path.dirname(ROOT)
@@ -47,7 +47,7 @@ class Installed(unittest.TestCase):
         os.unlink("disk.raw")
 
     def boot(self, *args):
-        return Console(RUN, ["-accel", "soft", "-m", "512", "-smp", "2", "-nographic", "-bios",
+        return Console(RUN, ["-accel", ACCEL, "-m", "512", "-smp", "2", "-nographic", "-bios",
                              BIOS, "-hda", "disk.qcow2", *args])
 
     def login(self, c):

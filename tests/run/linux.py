@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 
-from console import PROMPT, Console
+from console import ACCEL, PROMPT, Console
 
 INIT = """#!/bin/sh
 mount -t devtmpfs dev /dev
@@ -47,7 +47,7 @@ def boot(run, kernel, busybox, modules, args, programs=()):
     os.chmod("root/init", 0o755)
     subprocess.run("cd root && find . | cpio -o -H newc --quiet -R 0:0 | gzip -1 > ../initrd",
                    shell=True, check=True)
-    c = Console(run, ["-accel", "soft", "-m", "256", "-nographic", "-kernel", kernel, "-initrd",
+    c = Console(run, ["-accel", ACCEL, "-m", "256", "-nographic", "-kernel", kernel, "-initrd",
                       "initrd", "-append", "console=ttyS0 quiet", *args])
     c.expect(PROMPT)
     return c

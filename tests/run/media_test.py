@@ -17,6 +17,8 @@ import unittest
 
 RUN, IMG, BIOS, MEDIA, REWRITE = (os.path.abspath(p) for p in sys.argv[1:6])
 EXIT_STATUS = 21 << 1 | 1
+# Of lab tests also kvm.
+ACCEL = os.environ.get("ATOLL_ACCEL", "soft")
 # How many times slower than an optimised build the programs are; see .bazelrc.
 SLOWNESS = int(os.environ.get("ATOLL_TEST_SLOWNESS", "1"))
 # mov dx, 0x402; mov al, LETTER; out dx, al; then isa-debug-exit as bios_test.py
@@ -88,7 +90,7 @@ class Media(unittest.TestCase):
         if os.path.exists("log"):
             os.unlink("log")
         result = subprocess.run(
-            [RUN, "-accel", "soft", "-m", "64", "-nographic", "-vga", "none", "-serial", "null",
+            [RUN, "-accel", ACCEL, "-m", "64", "-nographic", "-vga", "none", "-serial", "null",
              "-bios", BIOS, "-debugcon", "file:log", "-device", "isa-debug-exit", "--timeout",
              str(timeout * SLOWNESS), *args],
             stdin=subprocess.DEVNULL, capture_output=True, text=True,

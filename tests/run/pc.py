@@ -9,6 +9,8 @@ import socket
 import subprocess
 import time
 
+# Of lab tests also kvm.
+ACCEL = os.environ.get("ATOLL_ACCEL", "soft")
 # How many times slower than an optimised build the programs are; see .bazelrc.
 SLOWNESS = int(os.environ.get("ATOLL_TEST_SLOWNESS", "1"))
 
@@ -23,7 +25,7 @@ class Pc:
     """Made in an empty working directory of a short name, which it fills."""
 
     def __init__(self, run, args):
-        args = [run, "-accel", "soft", "-display", "none", "-qmp", "unix:qmp,server=on,wait=off",
+        args = [run, "-accel", ACCEL, "-display", "none", "-qmp", "unix:qmp,server=on,wait=off",
                 "-sandbox", "dir=.", *args]
         if "-serial" not in args:
             args += ["-serial", "file:serial"]

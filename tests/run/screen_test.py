@@ -15,6 +15,8 @@ import tempfile
 import unittest
 
 RUN, BIOS, PROGRAM = (os.path.abspath(p) for p in sys.argv[1:4])
+# Of lab tests also kvm.
+ACCEL = os.environ.get("ATOLL_ACCEL", "soft")
 # How many times slower than an optimised build the programs are; see .bazelrc.
 SLOWNESS = int(os.environ.get("ATOLL_TEST_SLOWNESS", "1"))
 
@@ -94,7 +96,7 @@ class Screen(unittest.TestCase):
             f.write(image)
             f.truncate(1 << 20)
         result = subprocess.run(
-            [RUN, "-accel", "soft", "-m", "64", "-nographic", "-no-reboot", "-serial", "null",
+            [RUN, "-accel", ACCEL, "-m", "64", "-nographic", "-no-reboot", "-serial", "null",
              "-bios", BIOS, "-device", "isa-debug-exit", "--timeout", str(60 * SLOWNESS),
              "-drive", "file=disk.raw,format=raw", *options],
             stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120 * SLOWNESS)
