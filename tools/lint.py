@@ -57,6 +57,8 @@ LAYERS = {
     "cmd/stat": "lib/base lib/cli lib/host lib/stats lib/stats/sources",
     "tests/cpu": "lib/base lib/cpu lib/cpu/soft lib/mem",
     "tests/lab": "",
+    "kmod": "",
+    "tests/kmod": "",
     "tests/net": "",
     "tests/run": "",
     "tests/usernet": "",
