@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The world switch of SVM.
+ *
+ * VMRUN exchanges rax, rsp, rip, rflags, control registers and the segments ES,
+ * CS, SS, DS; VMLOAD and VMSAVE the rest of the hidden state: FS, GS, TR, LDTR,
+ * and the MSRs of SYSCALL and SYSENTER. The other registers are moved here.
+ * GIF is clear all the time, so neither interrupts nor NMIs see the guest's GS;
+ * STI lets VMRUN itself end for an interrupt.
+ *
+ * void atl_svm_switch(u64 vmcb_pa, u64 *reg, u64 host_pa)
+ */
+#include <linux/linkage.h>
+#include <asm/asm.h>
+#include <asm/nospec-branch.h>
+
+	.text
+SYM_FUNC_START(atl_svm_switch)
+	push	%rbp
+	push	%r15
+	push	%r14
+	push	%r13
+	push	%r12
+	push	%rbx
+	push	%rsi
+	push	%rdx
+	mov	%rdi, %rax
+	vmload	%rax
+	mov	1*8(%rsi), %rcx
+	mov	2*8(%rsi), %rdx
+	mov	3*8(%rsi), %rbx
+	mov	5*8(%rsi), %rbp
+	mov	7*8(%rsi), %rdi
+	mov	8*8(%rsi), %r8
+	mov	9*8(%rsi), %r9
+	mov	10*8(%rsi), %r10
+	mov	11*8(%rsi), %r11
+	mov	12*8(%rsi), %r12
+	mov	13*8(%rsi), %r13
+	mov	14*8(%rsi), %r14
+	mov	15*8(%rsi), %r15
+	mov	6*8(%rsi), %rsi
+	sti
+	vmrun	%rax
+	cli
+	vmsave	%rax
+	pop	%rax
+	vmload	%rax
+	pop	%rax
+	mov	%rcx, 1*8(%rax)
+	mov	%rdx, 2*8(%rax)
+	mov	%rbx, 3*8(%rax)
+	mov	%rbp, 5*8(%rax)
+	mov	%rsi, 6*8(%rax)
+	mov	%rdi, 7*8(%rax)
+	mov	%r8, 8*8(%rax)
+	mov	%r9, 9*8(%rax)
+	mov	%r10, 10*8(%rax)
+	mov	%r11, 11*8(%rax)
+	mov	%r12, 12*8(%rax)
+	mov	%r13, 13*8(%rax)
+	mov	%r14, 14*8(%rax)
+	mov	%r15, 15*8(%rax)
+	/* Neither predictions nor values of the guest stay behind. */
+	FILL_RETURN_BUFFER %rax, RSB_CLEAR_LOOPS, X86_FEATURE_RETPOLINE
+	UNTRAIN_RET
+	xor	%ecx, %ecx
+	xor	%edx, %edx
+	xor	%ebx, %ebx
+	xor	%ebp, %ebp
+	xor	%esi, %esi
+	xor	%edi, %edi
+	xor	%r8d, %r8d
+	xor	%r9d, %r9d
+	xor	%r10d, %r10d
+	xor	%r11d, %r11d
+	xor	%r12d, %r12d
+	xor	%r13d, %r13d
+	xor	%r14d, %r14d
+	xor	%r15d, %r15d
+	pop	%rbx
+	pop	%r12
+	pop	%r13
+	pop	%r14
+	pop	%r15
+	pop	%rbp
+	RET
+SYM_FUNC_END(atl_svm_switch)

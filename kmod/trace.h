@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Tracepoints. What a format prints for a number is in the format itself, so
+ * that a reader of raw records finds the names of reasons there.
+ */
+#undef TRACE_SYSTEM
+#define TRACE_SYSTEM atoll
+
+#if !defined(ATOLL_TRACE_H) || defined(TRACE_HEADER_MULTI_READ)
+#define ATOLL_TRACE_H
+
+#include <linux/tracepoint.h>
+
+#define ATL_SVM_REASONS							\
+	{ 0x000, "read_cr0" }, { 0x004, "read_cr4" },			\
+	{ 0x008, "read_cr8" }, { 0x010, "write_cr0" },			\
+	{ 0x014, "write_cr4" }, { 0x018, "write_cr8" },			\
+	{ 0x041, "excp_db" }, { 0x051, "excp_ac" },			\
+	{ 0x052, "excp_mc" }, { 0x060, "interrupt" },			\
+	{ 0x061, "nmi" }, { 0x062, "smi" }, { 0x063, "init" },		\
+	{ 0x064, "vintr" }, { 0x06f, "rdpmc" }, { 0x072, "cpuid" },	\
+	{ 0x074, "iret" }, { 0x076, "invd" }, { 0x078, "hlt" },		\
+	{ 0x07a, "invlpga" }, { 0x07b, "io" }, { 0x07c, "msr" },	\
+	{ 0x07d, "task_switch" }, { 0x07f, "shutdown" },		\
+	{ 0x080, "vmrun" }, { 0x081, "hypercall" },			\
+	{ 0x089, "wbinvd" }, { 0x08a, "monitor" }, { 0x08b, "mwait" },	\
+	{ 0x08d, "xsetbv" }, { 0x400, "npf" }
+
+TRACE_EVENT(atoll_entry,
+	TP_PROTO(u32 vcpu, u64 rip),
+	TP_ARGS(vcpu, rip),
+	TP_STRUCT__entry(
+		__field(u32, vcpu)
+		__field(u64, rip)
+	),
+	TP_fast_assign(
+		__entry->vcpu = vcpu;
+		__entry->rip = rip;
+	),
+	TP_printk("vcpu %u rip 0x%llx", __entry->vcpu, __entry->rip)
+);
+
+TRACE_EVENT(atoll_exit,
+	TP_PROTO(u32 vcpu, u32 reason, u64 rip, u64 info1, u64 info2),
+	TP_ARGS(vcpu, reason, rip, info1, info2),
+	TP_STRUCT__entry(
+		__field(u32, vcpu)
+		__field(u32, reason)
+		__field(u64, rip)
+		__field(u64, info1)
+		__field(u64, info2)
+	),
+	TP_fast_assign(
+		__entry->vcpu = vcpu;
+		__entry->reason = reason;
+		__entry->rip = rip;
+		__entry->info1 = info1;
+		__entry->info2 = info2;
+	),
+	TP_printk("vcpu %u reason %s rip 0x%llx info 0x%llx 0x%llx", __entry->vcpu,
+		  __print_symbolic(__entry->reason, ATL_SVM_REASONS), __entry->rip,
+		  __entry->info1, __entry->info2)
+);
+
+TRACE_EVENT(atoll_page_fault,
+	TP_PROTO(u32 vcpu, u64 gpa, bool write, int result),
+	TP_ARGS(vcpu, gpa, write, result),
+	TP_STRUCT__entry(
+		__field(u32, vcpu)
+		__field(u64, gpa)
+		__field(bool, write)
+		__field(int, result)
+	),
+	TP_fast_assign(
+		__entry->vcpu = vcpu;
+		__entry->gpa = gpa;
+		__entry->write = write;
+		__entry->result = result;
+	),
+	TP_printk("vcpu %u gpa 0x%llx %s: %d", __entry->vcpu, __entry->gpa,
+		  __entry->write ? "write" : "read", __entry->result)
+);
+
+TRACE_EVENT(atoll_inject,
+	TP_PROTO(u32 vcpu, u32 kind, u32 vector),
+	TP_ARGS(vcpu, kind, vector),
+	TP_STRUCT__entry(
+		__field(u32, vcpu)
+		__field(u32, kind)
+		__field(u32, vector)
+	),
+	TP_fast_assign(
+		__entry->vcpu = vcpu;
+		__entry->kind = kind;
+		__entry->vector = vector;
+	),
+	TP_printk("vcpu %u %s %u", __entry->vcpu,
+		  __print_symbolic(__entry->kind, { 0, "exception" }, { 1, "nmi" },
+				   { 2, "interrupt" }), __entry->vector)
+);
+
+#endif
+
+#undef TRACE_INCLUDE_PATH
+#define TRACE_INCLUDE_PATH .
+#undef TRACE_INCLUDE_FILE
+#define TRACE_INCLUDE_FILE trace
+#include <trace/define_trace.h>

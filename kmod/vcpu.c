@@ -1,0 +1,447 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* A vCPU: its file, the pages it shares with user space, and its ioctls. */
+#include <linux/anon_inodes.h>
+#include <linux/file.h>
+#include <linux/module.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+#include <asm/tsc.h>
+
+#include "atoll.h"
+
+static int get_fpu(struct atl_vcpu *v, void __user *arg)
+{
+	const struct fxregs_state *fx = &v->fpu.fpstate->regs.fxsave;
+	struct kvm_fpu f = {
+		.fcw = fx->cwd, .fsw = fx->swd, .ftwx = fx->twd,
+		.last_opcode = fx->fop, .last_ip = fx->rip, .last_dp = fx->rdp,
+		.mxcsr = fx->mxcsr,
+	};
+
+	memcpy(f.fpr, fx->st_space, sizeof(f.fpr));
+	memcpy(f.xmm, fx->xmm_space, sizeof(f.xmm));
+	return copy_to_user(arg, &f, sizeof(f)) ? -EFAULT : 0;
+}
+
+static int set_fpu(struct atl_vcpu *v, void __user *arg)
+{
+	struct fxregs_state *fx = &v->fpu.fpstate->regs.fxsave;
+	struct kvm_fpu f;
+
+	if (copy_from_user(&f, arg, sizeof(f)))
+		return -EFAULT;
+	memcpy(fx->st_space, f.fpr, sizeof(f.fpr));
+	memcpy(fx->xmm_space, f.xmm, sizeof(f.xmm));
+	fx->cwd = f.fcw;
+	fx->swd = f.fsw;
+	fx->twd = f.ftwx;
+	fx->fop = f.last_opcode;
+	fx->rip = f.last_ip;
+	fx->rdp = f.last_dp;
+	/* A component whose bit is clear is loaded with its initial value. */
+	if (boot_cpu_has(X86_FEATURE_XSAVE))
+		v->fpu.fpstate->regs.xsave.header.xfeatures |= XFEATURE_MASK_FPSSE;
+	return 0;
+}
+
+static int get_xsave(struct atl_vcpu *v, void __user *arg)
+{
+	struct kvm_xsave *x = kzalloc(sizeof(*x), GFP_KERNEL_ACCOUNT);
+	int r;
+
+	if (!x)
+		return -ENOMEM;
+	fpu_copy_guest_fpstate_to_uabi(&v->fpu, x, sizeof(*x), atl_host_xcr0(), 0);
+	r = copy_to_user(arg, x, sizeof(*x)) ? -EFAULT : 0;
+	kfree(x);
+	return r;
+}
+
+static int set_xsave(struct atl_vcpu *v, void __user *arg)
+{
+	struct kvm_xsave *x = memdup_user(arg, sizeof(*x));
+	u32 pkru = 0;
+	int r;
+
+	if (IS_ERR(x))
+		return PTR_ERR(x);
+	r = fpu_copy_uabi_to_guest_fpstate(&v->fpu, x, atl_host_xcr0(), &pkru);
+	kfree(x);
+	return r;
+}
+
+static int get_regs(struct atl_vcpu *v, void __user *arg)
+{
+	const u64 *g = v->reg;
+	struct kvm_regs r = {
+		.rax = g[0], .rcx = g[1], .rdx = g[2], .rbx = g[3],
+		.rsp = g[4], .rbp = g[5], .rsi = g[6], .rdi = g[7],
+		.r8 = g[8], .r9 = g[9], .r10 = g[10], .r11 = g[11],
+		.r12 = g[12], .r13 = g[13], .r14 = g[14], .r15 = g[15],
+		.rip = v->rip, .rflags = v->rflags,
+	};
+
+	return copy_to_user(arg, &r, sizeof(r)) ? -EFAULT : 0;
+}
+
+static int set_regs(struct atl_vcpu *v, void __user *arg)
+{
+	u64 *g = v->reg;
+	struct kvm_regs r;
+
+	if (copy_from_user(&r, arg, sizeof(r)))
+		return -EFAULT;
+	g[0] = r.rax;
+	g[1] = r.rcx;
+	g[2] = r.rdx;
+	g[3] = r.rbx;
+	g[4] = r.rsp;
+	g[5] = r.rbp;
+	g[6] = r.rsi;
+	g[7] = r.rdi;
+	g[8] = r.r8;
+	g[9] = r.r9;
+	g[10] = r.r10;
+	g[11] = r.r11;
+	g[12] = r.r12;
+	g[13] = r.r13;
+	g[14] = r.r14;
+	g[15] = r.r15;
+	v->rip = r.rip;
+	v->rflags = r.rflags | 2;
+	v->exception.pending = false;
+	return 0;
+}
+
+static int get_debugregs(struct atl_vcpu *v, void __user *arg)
+{
+	struct kvm_debugregs d = { .dr6 = v->dr6, .dr7 = v->dr7 };
+
+	memcpy(d.db, v->dr, sizeof(d.db));
+	return copy_to_user(arg, &d, sizeof(d)) ? -EFAULT : 0;
+}
+
+static int set_debugregs(struct atl_vcpu *v, void __user *arg)
+{
+	struct kvm_debugregs d;
+
+	if (copy_from_user(&d, arg, sizeof(d)))
+		return -EFAULT;
+	if (d.flags || d.dr6 >> 32 || d.dr7 >> 32)
+		return -EINVAL;
+	memcpy(v->dr, d.db, sizeof(v->dr));
+	v->dr6 = d.dr6;
+	v->dr7 = d.dr7;
+	atl_ops->state_changed(v);
+	return 0;
+}
+
+static int get_xcrs(struct atl_vcpu *v, void __user *arg)
+{
+	struct kvm_xcrs x = { .nr_xcrs = 1, .xcrs = { { .value = v->xcr0 } } };
+
+	return copy_to_user(arg, &x, sizeof(x)) ? -EFAULT : 0;
+}
+
+static int set_xcrs(struct atl_vcpu *v, void __user *arg)
+{
+	struct kvm_xcrs x;
+	u32 i;
+
+	if (copy_from_user(&x, arg, sizeof(x)))
+		return -EFAULT;
+	if (x.nr_xcrs > KVM_MAX_XCRS || x.flags)
+		return -EINVAL;
+	for (i = 0; i < x.nr_xcrs; i++)
+		if (!x.xcrs[i].xcr)
+			return atl_set_xcr(v, 0, x.xcrs[i].value) ? -EINVAL : 0;
+	return 0;
+}
+
+static int sregs_ioctl(struct atl_vcpu *v, void __user *arg, bool set)
+{
+	struct kvm_sregs s;
+
+	if (set)
+		return copy_from_user(&s, arg, sizeof(s)) ? -EFAULT : atl_set_sregs(v, &s);
+	atl_get_sregs(v, &s);
+	return copy_to_user(arg, &s, sizeof(s)) ? -EFAULT : 0;
+}
+
+static int events_ioctl(struct atl_vcpu *v, void __user *arg, bool set)
+{
+	struct kvm_vcpu_events e;
+
+	if (set)
+		return copy_from_user(&e, arg, sizeof(e)) ? -EFAULT : atl_set_events(v, &e);
+	atl_get_events(v, &e);
+	return copy_to_user(arg, &e, sizeof(e)) ? -EFAULT : 0;
+}
+
+static int interrupt(struct atl_vcpu *v, void __user *arg)
+{
+	struct kvm_interrupt i;
+
+	if (copy_from_user(&i, arg, sizeof(i)))
+		return -EFAULT;
+	if (i.irq >= 256)
+		return -EINVAL;
+	v->interrupt = (struct atl_event) { .injected = true, .vector = i.irq };
+	v->stats.irq_injections++;
+	return 0;
+}
+
+static int mp_state(struct atl_vcpu *v, void __user *arg, bool set)
+{
+	struct kvm_mp_state m = { .mp_state = v->mp_state };
+
+	if (!set)
+		return copy_to_user(arg, &m, sizeof(m)) ? -EFAULT : 0;
+	if (copy_from_user(&m, arg, sizeof(m)))
+		return -EFAULT;
+	/* The other states are an interrupt controller's, and it is user space's. */
+	return m.mp_state == KVM_MP_STATE_RUNNABLE ? 0 : -EINVAL;
+}
+
+static int signal_mask(struct atl_vcpu *v, struct kvm_signal_mask __user *arg)
+{
+	sigset_t set;
+	u32 len;
+
+	if (!arg) {
+		v->sigset_active = false;
+		return 0;
+	}
+	if (get_user(len, &arg->len))
+		return -EFAULT;
+	if (len != sizeof(set))
+		return -EINVAL;
+	if (copy_from_user(&set, arg->sigset, sizeof(set)))
+		return -EFAULT;
+	sigdelsetmask(&set, sigmask(SIGKILL) | sigmask(SIGSTOP));
+	v->sigset = set;
+	v->sigset_active = true;
+	return 0;
+}
+
+static int translate(struct atl_vcpu *v, void __user *arg)
+{
+	struct kvm_translation t;
+	struct atl_event fault;
+	u64 cr2;
+
+	if (copy_from_user(&t, arg, sizeof(t)))
+		return -EFAULT;
+	t.valid = !atl_gva_to_gpa(v, t.linear_address, 0, &t.physical_address, &fault, &cr2);
+	if (!t.valid)
+		t.physical_address = ~0ULL;
+	t.writeable = 1;
+	t.usermode = 0;
+	return copy_to_user(arg, &t, sizeof(t)) ? -EFAULT : 0;
+}
+
+static long locked_ioctl(struct atl_vcpu *v, unsigned int ioctl, unsigned long arg)
+{
+	void __user *argp = (void __user *)arg;
+
+	switch (ioctl) {
+	case KVM_RUN:
+		return arg ? -EINVAL : atl_run(v);
+	case KVM_GET_REGS:
+		return get_regs(v, argp);
+	case KVM_SET_REGS:
+		return set_regs(v, argp);
+	case KVM_GET_SREGS:
+		return sregs_ioctl(v, argp, false);
+	case KVM_SET_SREGS:
+		return sregs_ioctl(v, argp, true);
+	case KVM_GET_FPU:
+		return get_fpu(v, argp);
+	case KVM_SET_FPU:
+		return set_fpu(v, argp);
+	case KVM_GET_XSAVE:
+		return get_xsave(v, argp);
+	case KVM_SET_XSAVE:
+		return set_xsave(v, argp);
+	case KVM_GET_XCRS:
+		return boot_cpu_has(X86_FEATURE_XSAVE) ? get_xcrs(v, argp) : -EINVAL;
+	case KVM_SET_XCRS:
+		return boot_cpu_has(X86_FEATURE_XSAVE) ? set_xcrs(v, argp) : -EINVAL;
+	case KVM_GET_DEBUGREGS:
+		return get_debugregs(v, argp);
+	case KVM_SET_DEBUGREGS:
+		return set_debugregs(v, argp);
+	case KVM_GET_VCPU_EVENTS:
+		return events_ioctl(v, argp, false);
+	case KVM_SET_VCPU_EVENTS:
+		return events_ioctl(v, argp, true);
+	case KVM_GET_MSRS:
+		return atl_msrs_ioctl(v, argp, false);
+	case KVM_SET_MSRS:
+		return atl_msrs_ioctl(v, argp, true);
+	case KVM_SET_CPUID2:
+		return atl_set_cpuid(v, argp);
+	case KVM_GET_CPUID2:
+		return atl_get_cpuid(v, argp);
+	case KVM_INTERRUPT:
+		return interrupt(v, argp);
+	case KVM_NMI:
+		v->nmi_pending = min(v->nmi_pending + 1, 2u);
+		return 0;
+	case KVM_GET_MP_STATE:
+		return mp_state(v, argp, false);
+	case KVM_SET_MP_STATE:
+		return mp_state(v, argp, true);
+	case KVM_SET_SIGNAL_MASK:
+		return signal_mask(v, argp);
+	case KVM_TRANSLATE:
+		return translate(v, argp);
+	case KVM_GET_TSC_KHZ:
+		return tsc_khz;
+	case KVM_SET_TSC_KHZ:
+		/* Without scaling only the host's own rate can be had. */
+		return !arg || arg == tsc_khz ? 0 : -EINVAL;
+	default:
+		return -EINVAL;
+	}
+}
+
+static long vcpu_ioctl(struct file *file, unsigned int ioctl, unsigned long arg)
+{
+	struct atl_vcpu *v = file->private_data;
+	long r;
+
+	if (v->vm->mm != current->mm || READ_ONCE(v->vm->dead))
+		return -EIO;
+	if (_IOC_TYPE(ioctl) != KVMIO)
+		return -EINVAL;
+	if (ioctl == KVM_GET_STATS_FD)
+		return atl_stats_fd(v->vm, v);
+	if (mutex_lock_killable(&v->mutex))
+		return -EINTR;
+	r = locked_ioctl(v, ioctl, arg);
+	mutex_unlock(&v->mutex);
+	return r;
+}
+
+static vm_fault_t shared_fault(struct vm_fault *vmf)
+{
+	struct atl_vcpu *v = vmf->vma->vm_file->private_data;
+	void *page = vmf->pgoff == 0 ? (void *)v->run : vmf->pgoff == 1 ? v->pio : NULL;
+
+	if (!page)
+		return VM_FAULT_SIGBUS;
+	vmf->page = virt_to_page(page);
+	get_page(vmf->page);
+	return 0;
+}
+
+static const struct vm_operations_struct shared_ops = { .fault = shared_fault };
+
+static int vcpu_mmap(struct file *file, struct vm_area_struct *vma)
+{
+	vma->vm_ops = &shared_ops;
+	return 0;
+}
+
+static int vcpu_release(struct inode *inode, struct file *file)
+{
+	struct atl_vcpu *v = file->private_data;
+
+	atl_vm_put(v->vm);
+	return 0;
+}
+
+static const struct file_operations vcpu_fops = {
+	.owner = THIS_MODULE,
+	.unlocked_ioctl = vcpu_ioctl,
+	.compat_ioctl = compat_ptr_ioctl,
+	.mmap = vcpu_mmap,
+	.release = vcpu_release,
+	.llseek = noop_llseek,
+};
+
+void atl_vcpu_free(struct atl_vcpu *v)
+{
+	if (v->hw)
+		atl_ops->destroy_vcpu(v);
+	if (v->fpu.fpstate)
+		fpu_free_guest_fpstate(&v->fpu);
+	atl_mmu_drop_cache(v);
+	kvfree(v->cpuid);
+	free_page((unsigned long)v->pio);
+	free_page((unsigned long)v->run);
+	kvfree(v);
+}
+
+static struct atl_vcpu *new_vcpu(struct atl_vm *vm, u32 id)
+{
+	struct atl_vcpu *v = kvzalloc(sizeof(*v), GFP_KERNEL_ACCOUNT);
+
+	if (!v)
+		return ERR_PTR(-ENOMEM);
+	mutex_init(&v->mutex);
+	v->vm = vm;
+	v->id = id;
+	v->cpu = -1;
+	v->phys_bits = 36;
+	v->cr4_reserved = ~0xfffULL;
+	v->tsc_offset = vm->tsc_offset;
+	v->run = (struct kvm_run *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
+	v->pio = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
+	if (!v->run || !v->pio || !fpu_alloc_guest_fpstate(&v->fpu) || atl_ops->create_vcpu(v)) {
+		atl_vcpu_free(v);
+		return ERR_PTR(-ENOMEM);
+	}
+	atl_reset(v, false);
+	return v;
+}
+
+int atl_create_vcpu(struct atl_vm *vm, unsigned long id)
+{
+	struct atl_vcpu *v;
+	struct file *file;
+	char name[24];
+	unsigned int i;
+	int fd;
+
+	if (id >= ATL_MAX_VCPU_ID)
+		return -EINVAL;
+	mutex_lock(&vm->lock);
+	for (i = 0; i < vm->nr_vcpus; i++) {
+		if (vm->vcpus[i]->id == id) {
+			fd = -EEXIST;
+			goto unlock;
+		}
+	}
+	if (vm->nr_vcpus == ATL_MAX_VCPUS) {
+		fd = -EINVAL;
+		goto unlock;
+	}
+	v = new_vcpu(vm, id);
+	if (IS_ERR(v)) {
+		fd = PTR_ERR(v);
+		goto unlock;
+	}
+	fd = get_unused_fd_flags(O_CLOEXEC);
+	if (fd < 0)
+		goto free;
+	snprintf(name, sizeof(name), "atoll-vcpu:%lu", id);
+	file = anon_inode_getfile(name, &vcpu_fops, v, O_RDWR);
+	if (IS_ERR(file)) {
+		put_unused_fd(fd);
+		fd = PTR_ERR(file);
+		goto free;
+	}
+	refcount_inc(&vm->refs);
+	vm->vcpus[vm->nr_vcpus] = v;
+	/* Who flushes reads the number first, without the lock. */
+	smp_store_release(&vm->nr_vcpus, vm->nr_vcpus + 1);
+	fd_install(fd, file);
+	goto unlock;
+free:
+	atl_vcpu_free(v);
+unlock:
+	mutex_unlock(&vm->lock);
+	return fd;
+}
