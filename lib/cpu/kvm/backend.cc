@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lib/cpu/backend.h"
 
+#include <unistd.h>
+
 #include <algorithm>
+#include <string>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -12,37 +15,45 @@
 namespace atl::cpu {
 namespace {
 
+// `-accel auto` takes the project's own module where mainline's is not loaded.
+std::string DeviceOf(const BackendOptions& options) {
+  constexpr char kMainline[] = "/dev/kvm", kOwn[] = "/dev/atoll";
+  const bool own = !options.thorough && options.device == kMainline &&
+                   access(kMainline, F_OK) != 0 && access(kOwn, F_OK) == 0;
+  return own ? kOwn : options.device;
+}
+
 Verdict Probe(const BackendOptions& options) {
   constexpr uint64_t kBudgetNs = 800'000'000;
+  const std::string device = DeviceOf(options);
   const std::string hardware = kvm::VirtualizationHardware();
   if (hardware.empty() && !options.thorough) {
-    const absl::Status opened = kvm::OpenDevice(options.device).status();
-    return {false, opened.ok() ? absl::StrCat(options.device,
+    const absl::Status opened = kvm::OpenDevice(device).status();
+    return {false, opened.ok() ? absl::StrCat(device,
                                               " opens, but the processor has neither VT-x nor SVM: "
                                               "not tested (-accel kvm does)")
                                : std::string(opened.message())};
   }
-  const absl::StatusOr<kvm::SelfTestTimes> times = kvm::RunSelfTest(options.device, kBudgetNs);
+  const absl::StatusOr<kvm::SelfTestTimes> times = kvm::RunSelfTest(device, kBudgetNs);
   if (absl::IsDeadlineExceeded(times.status())) {
     return {false,
-            absl::StrCat(options.device, " opens, but ", times.status().message(), " within 0.8 s",
+            absl::StrCat(device, " opens, but ", times.status().message(), " within 0.8 s",
                          hardware.empty() ? ": the processor has neither VT-x nor SVM" : "")};
   }
   if (!times.ok()) {
     // Errors of opening name the device themselves.
     const absl::string_view message = times.status().message();
-    return {false, absl::StartsWith(message, options.device)
-                       ? std::string(message)
-                       : absl::StrCat(options.device, ": ", message)};
+    return {false, absl::StartsWith(message, device) ? std::string(message)
+                                                     : absl::StrCat(device, ": ", message)};
   }
   // The slowest of three: caches and clock frequency warm up.
   const uint64_t native =
       std::max({kvm::NativeLongModeNs(), kvm::NativeLongModeNs(), kvm::NativeLongModeNs()});
-  return kvm::Judge(options.device, *times, native, hardware);
+  return kvm::Judge(device, *times, native, hardware);
 }
 
 absl::StatusOr<std::unique_ptr<Vm>> CreateVm(const BackendOptions& options, GuestMemory& memory) {
-  return kvm::KvmVm::Create(options.device, memory);
+  return kvm::KvmVm::Create(DeviceOf(options), memory);
 }
 
 }  // namespace
