@@ -23,11 +23,6 @@ constexpr size_t kGranule = size_t{1} << SoftVm::kGranuleShift;
 // The version of what has none.
 const std::atomic<uint32_t> kNoVersion{0};
 
-uint64_t LinearRip(const SoftVcpu& c) {
-  if (c.in_64bit()) return c.s.rip;
-  return static_cast<uint32_t>(c.s.seg[kCs].base + c.s.rip);
-}
-
 }  // namespace
 
 CodeCache::CodeCache(SoftVcpu& vcpu)

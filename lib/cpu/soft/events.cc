@@ -18,11 +18,6 @@ constexpr uint32_t kDr6SingleStep = 1 << 14;
 // Any breakpoint enabled in DR7.
 constexpr uint64_t kDr7Armed = 0xFF;
 
-uint64_t LinearRip(const SoftVcpu& c) {
-  if (c.in_64bit()) return c.s.rip;
-  return static_cast<uint32_t>(c.s.seg[kCs].base + c.s.rip);
-}
-
 bool FitsCodeSegment(const SoftVcpu& c, unsigned bytes) {
   return c.in_64bit() || c.s.rip + bytes - 1 <= c.s.seg[kCs].limit;
 }

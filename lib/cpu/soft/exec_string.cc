@@ -95,6 +95,22 @@ inline Part Written(SoftVcpu& c, const uint8_t* p, uint64_t size, bool code) {
   return AfterSlowStore(c, true) == Step::kLeave ? Part::kLeave : Part::kMore;
 }
 
+// Whether stores there change the running instruction itself: processors that see
+// stores to code fetch it anew before they go on, so elements are then done one by
+// one. For pages that are watched.
+bool ChangesItself(SoftVcpu& c, const Insn& in, const uint8_t* to, uint64_t bytes) {
+  const uint64_t begin = LinearRip(c);
+  for (uint64_t at = begin; at < begin + in.length; at = (at | (kPageSize - 1)) + 1) {
+    Mmu::CodePage page;
+    if (!c.mmu.TranslateCode(at, &page) || page.host == nullptr) return true;
+    const uint64_t offset = at & (kPageSize - 1);
+    const uint8_t* const code = page.host + offset;
+    const uint64_t size = std::min(begin + in.length - at, kPageSize - offset);
+    if (code < to + bytes && to < code + size) return true;
+  }
+  return false;
+}
+
 // An element by the checked way.
 template <typename T>
 inline bool LoadElement(SoftVcpu& c, const Insn& in, Side side, T* v) {
@@ -141,9 +157,10 @@ struct Movs {
       const uint8_t* s = most > 1 ? ReadPointer<T>(c, from) : nullptr;
       bool code;
       uint8_t* d = s != nullptr ? WritePointer<T>(c, to, &code) : nullptr;
-      if (d != nullptr) {
-        const uint64_t bytes = most * sizeof(T);
-        const bool down = Down(c);
+      const uint64_t bytes = most * sizeof(T);
+      const bool down = Down(c);
+      if (d != nullptr &&
+          !(code && ChangesItself(c, in, down ? d - (bytes - sizeof(T)) : d, bytes))) {
         if (down ? d < s && s < d + bytes : s < d && d < s + bytes) {
           // What was stored is read again: the pattern repeats.
           const int64_t step = down ? -int64_t{sizeof(T)} : int64_t{sizeof(T)};
@@ -174,8 +191,8 @@ struct Stos {
       most = std::min(most, Reach<T>(c, in, kDestination, &to));
       bool code;
       uint8_t* d = most > 1 ? WritePointer<T>(c, to, &code) : nullptr;
-      if (d != nullptr) {
-        if (Down(c)) d -= (most - 1) * sizeof(T);
+      if (d != nullptr && Down(c)) d -= (most - 1) * sizeof(T);
+      if (d != nullptr && !(code && ChangesItself(c, in, d, most * sizeof(T)))) {
         uint8_t first;
         std::memcpy(&first, &v, 1);
         if (v == static_cast<T>(first * (static_cast<T>(~T{0}) / 0xFF))) {

@@ -83,6 +83,25 @@ struct Model {
   }
 };
 
+// REP STOSD over itself: INC EAX stands where it was when the second element is there.
+TEST(StringTest, OneThatOverwritesItselfIsFetchedAnew) {
+  for (const bool translate : {false, true}) {
+    Guest g(1, CpuModel::kMax, {.on = translate, .heat = 1, .precise = true});
+    g.Enter64();
+    CpuState& s = g.cpu().s;
+    const uint64_t at = Guest::kCode + 0x102;
+    g.Write(Guest::kCode + 0x100, {0x90, 0x90, 0xF3, 0xAB, 0xF4, 0xF4, 0xF4, 0xF4, 0xF4});
+    s.gpr[kRdi] = Guest::kCode + 0xFC;
+    s.gpr[kRcx] = 3;
+    s.gpr[kRax] = 0xC0FFF4F4;  // hlt; hlt; inc eax
+    s.rip = at;
+    g.Run();
+    EXPECT_EQ(s.gpr[kRcx], 1u) << translate;
+    EXPECT_EQ(s.gpr[kRdi], Guest::kCode + 0x104) << translate;
+    EXPECT_EQ(s.gpr[kRax], 0xC0FFF4F5u) << translate;
+  }
+}
+
 TEST(StringTest, RepeatedOnesAreAsOneAfterTheOther) {
   std::mt19937_64 random(1);
   Guest g;

@@ -189,6 +189,11 @@ void ResetState(SoftVcpu& c, bool init);
 // segments' flat bits after any change to CR0, EFER, CS, SS or RFLAGS.VM.
 void ModeChanged(SoftVcpu& c);
 
+inline uint64_t LinearRip(const SoftVcpu& c) {
+  if (c.in_64bit()) return c.s.rip;
+  return static_cast<uint32_t>(c.s.seg[kCs].base + c.s.rip);
+}
+
 }  // namespace atl::cpu::soft
 
 #endif  // LIB_CPU_SOFT_VCPU_H_
