@@ -23,24 +23,30 @@ constexpr size_t kGranule = size_t{1} << SoftVm::kGranuleShift;
 // The version of what has none.
 const std::atomic<uint32_t> kNoVersion{0};
 
+// Zeros; touched as it fills, so a small guest costs little.
+void* MapZeros(size_t bytes) {
+  void* p = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
+                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (p == MAP_FAILED) throw std::bad_alloc();
+  return p;
+}
+
 }  // namespace
 
 CodeCache::CodeCache(SoftVcpu& vcpu)
-    : vcpu_(vcpu), buckets_(size_t{1} << kBucketBits), quick_(size_t{1} << kQuickBits) {
-  // Touched as it fills, so a small guest costs little.
-  void* p = mmap(nullptr, kArenaBytes, PROT_READ | PROT_WRITE,
-                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (p == MAP_FAILED) throw std::bad_alloc();
-  arena_ = static_cast<uint8_t*>(p);
-}
+    : vcpu_(vcpu),
+      arena_(static_cast<uint8_t*>(MapZeros(kArenaBytes))),
+      tables_(static_cast<Tables*>(MapZeros(sizeof(Tables)))) {}
 
-CodeCache::~CodeCache() { munmap(arena_, kArenaBytes); }
+CodeCache::~CodeCache() {
+  munmap(tables_, sizeof(Tables));
+  munmap(arena_, kArenaBytes);
+}
 
 void CodeCache::Clear() {
   used_ = 0;
   ++clears_;
-  buckets_.assign(buckets_.size(), nullptr);
-  quick_.assign(quick_.size(), Quick());
+  madvise(tables_, sizeof(Tables), MADV_DONTNEED);
 }
 
 // Called only between blocks: no pointer into the arena is in use but chains of
@@ -87,7 +93,7 @@ bool CodeCache::Revalidate(Block& b, uint64_t linear) {
 
 CodeCache::Result CodeCache::Find(Block** out) {
   const uint64_t linear = LinearRip(vcpu_), tag = Tag(linear);
-  Quick& q = quick_[QuickIndex(linear)];
+  Quick& q = tables_->quick[QuickIndex(linear)];
   if (q.linear == linear && q.tag == tag && q.block != nullptr &&
       (Current(*q.block) || Revalidate(*q.block, linear))) {
     *out = q.block;
@@ -97,7 +103,7 @@ CodeCache::Result CodeCache::Find(Block** out) {
   if (!vcpu_.mmu.TranslateCode(linear, &page)) return Result::kFault;
   if (page.host == nullptr) return Result::kNotMemory;
   const uint8_t* start = page.host + (linear & (kPageSize - 1));
-  Block** link = &buckets_[BucketIndex(start)];
+  Block** link = &tables_->buckets[BucketIndex(start)];
   for (; *link != nullptr; link = &(*link)->next_in_bucket) {
     Block* b = *link;
     if (b->start != start || b->code_size != vcpu_.s.code_size) continue;
@@ -182,7 +188,7 @@ CodeCache::Result CodeCache::Make(uint64_t linear, const uint8_t* page, uint64_t
   b->bytes = static_cast<uint16_t>(at - offset);
   decoded_ += b->count;
   used_ += sizeof(Block) + b->count * sizeof(Insn);
-  Block*& bucket = buckets_[BucketIndex(b->start)];
+  Block*& bucket = tables_->buckets[BucketIndex(b->start)];
   b->next_in_bucket = bucket;
   bucket = b;
   *out = b;

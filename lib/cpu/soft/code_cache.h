@@ -20,7 +20,6 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <vector>
 
 #include "lib/cpu/soft/insn.h"
 #include "lib/cpu/soft/state.h"
@@ -86,7 +85,7 @@ class CodeCache {
 
   // Looks into the table by address only.
   Block* FindQuick(uint64_t linear, uint64_t tag) {
-    const Quick& q = quick_[QuickIndex(linear)];
+    const Quick& q = tables_->quick[QuickIndex(linear)];
     return q.linear == linear && q.tag == tag ? q.block : nullptr;
   }
 
@@ -97,10 +96,15 @@ class CodeCache {
 
  private:
   struct Quick {
-    uint64_t linear = 0, tag = 0;
-    Block* block = nullptr;
+    uint64_t linear, tag;
+    Block* block;
   };
   static constexpr unsigned kQuickBits = 15, kBucketBits = 17;
+  // Zeros are an empty table, so that what is not used takes no memory.
+  struct Tables {
+    Block* buckets[size_t{1} << kBucketBits];
+    Quick quick[size_t{1} << kQuickBits];
+  };
   static size_t QuickIndex(uint64_t linear) {
     return (linear ^ (linear >> kQuickBits)) & ((size_t{1} << kQuickBits) - 1);
   }
@@ -114,8 +118,7 @@ class CodeCache {
   uint8_t* arena_ = nullptr;
   size_t used_ = 0;
   uint64_t decoded_ = 0, clears_ = 0;
-  std::vector<Block*> buckets_;
-  std::vector<Quick> quick_;
+  Tables* tables_ = nullptr;
 };
 
 inline uint64_t CodeCache::Tag(uint64_t linear) const {
