@@ -83,6 +83,7 @@ guest_nics = repository_rule(
 
 def _guest_media_impl(rctx):
     _export(rctx, _run_tool(rctx, "guest-media"), [
+        "evdev.ko",
         "floppy.ko",
         "grub-rescue-cdrom.iso",
         "grub-rescue-floppy.img",
@@ -91,6 +92,7 @@ def _guest_media_impl(rctx):
         "libutil.c32",
         "memtest86+x64.iso",
         "menu.c32",
+        "psmouse.ko",
         "vmlinuz",
         "xen",
     ])

@@ -23,6 +23,7 @@
 #include "lib/dev/testing/fakes.h"
 #include "lib/dev/testing/fuzz_device.h"
 #include "lib/dev/uart.h"
+#include "lib/dev/vmmouse.h"
 #include "lib/mem/guest_memory.h"
 
 namespace atl::dev {
@@ -172,6 +173,26 @@ void FuzzPcTestdev(std::span<const uint8_t> bytes) {
        {PcTestdev::kMemory, PcTestdev::kMemorySize, Space::kMmio}});
 }
 
+void FuzzVmMouse(std::span<const uint8_t> bytes) {
+  Rig rig;
+  VmMouse mouse, twin;
+  const FuzzRegion regions[] = {{0, 4}};
+  uint32_t argument = 0;
+  FuzzDevice(bytes, rig.lock, rig.clock, mouse, twin, regions, [&](uint8_t b) {
+    static constexpr uint32_t kArguments[] = {0x45414552, 0xF5, 0x4C455252, 0x53424152};
+    static constexpr uint16_t kCalls[] = {10, 39, 40, 41, 86, 0};
+    argument = argument << 8 | b;
+    if ((b & 1) != 0) {
+      VmMouse::Registers r{VmMouse::kMagic, (b & 2) != 0 ? kArguments[b >> 6] : argument & 7u,
+                           kCalls[(b >> 2 & 15) % 6], 0};
+      mouse.Call(r);
+    } else {
+      (b & 2) != 0 ? mouse.MoveTo(argument, b * 1000u, b, b >> 3)
+                   : mouse.Move(static_cast<int>(argument), -b, -b, b >> 3);
+    }
+  });
+}
+
 void FuzzPlain(uint8_t which, std::span<const uint8_t> bytes) {
   Rig rig;
   Clock& clock = rig.lock.clock();
@@ -202,7 +223,7 @@ void FuzzPlain(uint8_t which, std::span<const uint8_t> bytes) {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size == 0) return 0;
   const std::span<const uint8_t> bytes(data + 1, size - 1);
-  switch (data[0] % 13) {
+  switch (data[0] % 14) {
     case 0:
       atl::dev::FuzzIrqChips(bytes);
       break;
@@ -224,8 +245,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     case 12:
       atl::dev::FuzzPcTestdev(bytes);
       break;
+    case 13:
+      atl::dev::FuzzVmMouse(bytes);
+      break;
     default:
-      atl::dev::FuzzPlain(data[0] % 13 - 4, bytes);
+      atl::dev::FuzzPlain(data[0] % 14 - 4, bytes);
   }
   return 0;
 }

@@ -66,6 +66,11 @@ void I8042::MoveMouse(int dx, int dy, int wheel, uint8_t buttons) {
   Refill();
 }
 
+void I8042::NudgeMouse() {
+  mouse_.Nudge();
+  Refill();
+}
+
 void I8042::Update() {
   irq1_.Set(full_ != Source::kNone && !mouse_byte_ && (config_ & kKeyboardIrq));
   irq12_.Set(full_ != Source::kNone && mouse_byte_ && (config_ & kMouseIrq));

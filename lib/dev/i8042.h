@@ -28,6 +28,7 @@ class I8042 final : public Device {
   // Input from outside, with the device's lock held; see ps2.h.
   void Key(uint8_t code, bool down);
   void MoveMouse(int dx, int dy, int wheel, uint8_t buttons);
+  void NudgeMouse();
   uint8_t leds() const { return keyboard_.leds(); }
   // Whether the guest has read all that the keyboard had to say.
   bool keys_taken() {

@@ -231,6 +231,10 @@ void Ps2Mouse::Move(int dx, int dy, int wheel, uint8_t buttons) {
   Continue();
 }
 
+void Ps2Mouse::Nudge() {
+  if (enabled_ && !remote_ && queue_.empty()) SendPacket();
+}
+
 void Ps2Mouse::Continue() {
   constexpr unsigned kPackets = 16;  // waiting; motion past them is summed
   while (enabled_ && !remote_ && queue_.room() > Ps2Queue::kCapacity - kPackets &&

@@ -59,6 +59,9 @@ class Ps2Mouse {
   // Relative motion, right and down positive; `wheel` down positive; `buttons`
   // bit 0 left, 1 right, 2 middle, 3 and 4 the side ones.
   void Move(int dx, int dy, int wheel, uint8_t buttons);
+  // A packet that says nothing new, where none waits: the guest's driver is to look
+  // for news elsewhere.
+  void Nudge();
   void Write(uint8_t byte);
   Ps2Queue& queue() { return queue_; }
   // After bytes were taken: motion that had to wait becomes a packet.

@@ -46,6 +46,8 @@ constexpr DeviceType kTypes[] = {
     {"virtio-net", Attachment::kPci, "virtio network card, modern and transitional", ""},
     {"virtio-rng", Attachment::kExtra, "virtio source of random numbers, the host's", ""},
     {"virtio-tablet", Attachment::kExtra, "virtio pointer that is where the viewer puts it", ""},
+    {"vmmouse", Attachment::kBoard, "VMware's port of the pointer that is where the viewer puts it",
+     ""},
 };
 
 absl::string_view Place(Attachment a) {

@@ -19,6 +19,7 @@
 #include "lib/dev/testing/fake_stream.h"
 #include "lib/dev/testing/fakes.h"
 #include "lib/dev/uart.h"
+#include "lib/dev/vmmouse.h"
 #include "lib/mem/guest_memory.h"
 
 namespace atl::dev {
@@ -57,9 +58,10 @@ TEST(DeviceTypes, EveryChipIsInTheTable) {
   Rtc rtc(line, clock);
   Uart uart(line, stream);
   PcTestdev testdev({});
+  VmMouse vmmouse;
   for (Device* d :
        std::initializer_list<Device*>{&pm, &debug_exit, &console, &fw, &hpet, &kbc, &dma, &chips,
-                                      &pit, &reset, &rtc, &uart, &testdev})
+                                      &pit, &reset, &rtc, &uart, &testdev, &vmmouse})
     EXPECT_NE(FindDeviceType(d->name()), nullptr) << d->name();
 }
 

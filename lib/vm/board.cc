@@ -26,6 +26,7 @@
 #include "lib/dev/reset_port.h"
 #include "lib/dev/rtc.h"
 #include "lib/dev/uart.h"
+#include "lib/dev/vmmouse.h"
 #include "lib/floppy/fdc.h"
 #include "lib/floppy/geometry.h"
 #include "lib/ide/cd_drive.h"
@@ -183,6 +184,7 @@ class PcBoard final : public Board {
   dev::Bus& bus() override { return bus_; }
   dev::IrqChips& irqs() override { return irqs_; }
   dev::FwCfg& fw_cfg() override { return fw_cfg_; }
+  Mouse vmmouse() override { return vmmouse_; }
   ui::Screen* screen() override { return display_ == nullptr ? nullptr : &display_->screen(); }
   ui::Input& input() override { return input_; }
   MuxedConsole* muxed_console() override { return terminal_.get(); }
@@ -341,6 +343,7 @@ class PcBoard final : public Board {
   dev::AcpiPm* pm_ = nullptr;
   dev::Rtc* rtc_ = nullptr;
   MachineInput input_;
+  Mouse vmmouse_;
   virtio::BalloonDevice* balloon_ = nullptr;
   DeviceLock* balloon_lock_ = nullptr;
   DeviceLock* pm_lock_ = nullptr;
@@ -410,6 +413,9 @@ absl::Status PcBoard::BuildKeyboard() {
   DeviceLock& lock = NewLock();
   dev::I8042& controller = New<dev::I8042>(lock, NewIrq(1), NewIrq(12), *context_.control);
   input_.Connect(controller, lock);
+  DeviceLock& mouse_lock = NewLock();
+  vmmouse_ = {&New<dev::VmMouse>(mouse_lock), &mouse_lock};
+  input_.Connect(*vmmouse_.device, mouse_lock);
   RETURN_IF_ERROR(Ports(lock, controller, dev::I8042::kData, 0x60, 1));
   RETURN_IF_ERROR(Ports(lock, controller, dev::I8042::kCommand, 0x64, 1));
   return Ports(lock, controller, dev::I8042::kPortA, 0x92, 1);

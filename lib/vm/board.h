@@ -14,9 +14,11 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "lib/dev/bus.h"
+#include "lib/dev/device_lock.h"
 #include "lib/dev/fw_cfg.h"
 #include "lib/dev/irq_chips.h"
 #include "lib/dev/system_control.h"
+#include "lib/dev/vmmouse.h"
 #include "lib/host/event_loop.h"
 #include "lib/mem/guest_memory.h"
 #include "lib/pci/pvpanic.h"
@@ -60,6 +62,12 @@ class Board {
   virtual dev::Bus& bus() = 0;
   virtual dev::IrqChips& irqs() = 0;
   virtual dev::FwCfg& fw_cfg() = 0;
+  // VMware's mouse, for the vCPUs' buses, and its lock.
+  struct Mouse {
+    dev::VmMouse* device = nullptr;
+    dev::DeviceLock* lock = nullptr;
+  };
+  virtual Mouse vmmouse() = 0;
 
   // What the guest shows; null with -vga none. Any thread, as long as the board
   // lives.

@@ -121,6 +121,8 @@ absl::StatusOr<std::unique_ptr<Machine>> Machine::Create(
     vcpu.bus = m->buses_.back().get();
     vcpu.counters = &m->stats_->vcpu(i).counters();
     ASSIGN_OR_RETURN(std::unique_ptr<cpu::Vcpu> created, m->vm_->CreateVcpu(vcpu));
+    const Board::Mouse mouse = m->board_->vmmouse();
+    m->buses_.back()->ConnectMouse(mouse.device, mouse.lock, created.get());
     m->signals_.push_back(std::make_unique<MachineVcpuSignals>(*created));
     m->board_->irqs().ConnectVcpu(i, m->signals_.back().get());
     m->vcpus_.push_back(std::move(created));

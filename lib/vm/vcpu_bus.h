@@ -8,10 +8,13 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "lib/cpu/backend.h"
 #include "lib/dev/bus.h"
 #include "lib/dev/clock.h"
+#include "lib/dev/device_lock.h"
 #include "lib/dev/irq_chips.h"
+#include "lib/dev/vmmouse.h"
 #include "lib/vm/machine_stats.h"
 
 namespace atl::vm {
@@ -43,9 +46,23 @@ class MachineVcpuBus final : public cpu::VcpuBus {
         stats_(stats),
         devices_(devices.of_mapping) {}
 
+  // VMware's mouse is called with registers of `vcpu`, which this is the bus of:
+  // within PortIn() a backend's general registers can be read and set, and what is
+  // read comes after that. Both outlive its running.
+  void ConnectMouse(dev::VmMouse* mouse, dev::DeviceLock* lock, cpu::Vcpu* vcpu) {
+    mouse_ = mouse;
+    mouse_lock_ = lock;
+    registers_ = vcpu;
+  }
+
   uint32_t PortIn(uint16_t port, unsigned size) override {
     const uint64_t left = stats_.Left();
     stats_.counters().io_exits.Add();
+    if (port == dev::VmMouse::kPort && size == 4 && mouse_ != nullptr) {
+      const uint32_t value = CallMouse();
+      stats_.Entered(left, Leave::kIo);
+      return value;
+    }
     dev::Bus::MappingId owner;
     const uint64_t value = bus_.Read(dev::Space::kPort, port, size, &owner);
     stats_.Entered(left, Leave::kIo, DeviceOf(owner));
@@ -115,6 +132,18 @@ class MachineVcpuBus final : public cpu::VcpuBus {
   uint64_t NowNs() override { return clock_.NowNs(); }
 
  private:
+  uint32_t CallMouse() {
+    constexpr uint32_t kNothing = ~uint32_t{0};
+    absl::StatusOr<cpu::Regs> regs = registers_->GetRegs();
+    if (!regs.ok()) return kNothing;
+    const auto low = [&](cpu::Gpr r) { return static_cast<uint32_t>(regs->gpr[r]); };
+    dev::VmMouse::Registers r{low(cpu::kRax), low(cpu::kRbx), low(cpu::kRcx), low(cpu::kRdx)};
+    if (!mouse_lock_->Run([&] { return mouse_->Call(r); })) return kNothing;
+    regs->gpr[cpu::kRbx] = r.ebx;
+    regs->gpr[cpu::kRcx] = r.ecx;
+    regs->gpr[cpu::kRdx] = r.edx;
+    return registers_->SetRegs(*regs).ok() ? r.eax : kNothing;
+  }
   unsigned DeviceOf(dev::Bus::MappingId owner) const {
     return owner < devices_.size() ? devices_[owner] : VcpuStats::kNoDevice;
   }
@@ -125,6 +154,9 @@ class MachineVcpuBus final : public cpu::VcpuBus {
   const dev::Clock& clock_;
   VcpuStats& stats_;
   const std::vector<unsigned> devices_;
+  dev::VmMouse* mouse_ = nullptr;
+  dev::DeviceLock* mouse_lock_ = nullptr;
+  cpu::Vcpu* registers_ = nullptr;
 };
 
 // The other direction: a LAPIC's signals to its vCPU.
