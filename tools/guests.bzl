@@ -6,9 +6,10 @@
   @guest_media//:grub-rescue-cdrom.iso and others: CDs, floppies
   @guest_installers//:amd64-text/linux, .../initrd.gz, and amd64-gtk, i386-text: Debian's installer
   @guest_debian//:root.ext4  :vmlinuz  :initrd.img: a Debian system
+  @monitor_clients//:python: not guests, but who speaks to their monitors
 
 tools/guests, tools/guest-media and so on find, fetch or make them; without them the tests that need
-them do not build. The last two are for manual tests only, which no pattern builds.
+them do not build. The last three are for manual tests only, which no pattern builds.
 """
 
 # Where tools/guest* keep what they made.
@@ -74,6 +75,25 @@ filegroup(
     srcs = glob(["modules/**"]),
 )
 """, executable = False)
+
+def _monitor_clients_impl(rctx):
+    rctx.symlink(_run_tool(rctx, "monitor-clients").get_child("python"), "python")
+    rctx.file("BUILD", """
+package(default_visibility = ["//visibility:public"])
+
+exports_files(["python/ganeti/hypervisor/hv_kvm/monitor.py"])
+
+filegroup(
+    name = "python",
+    srcs = glob(["python/**"]),
+)
+""", executable = False)
+
+monitor_clients = repository_rule(
+    implementation = _monitor_clients_impl,
+    environ = _CACHE_ENVIRON,
+    local = True,
+)
 
 guest_nics = repository_rule(
     implementation = _guest_nics_impl,

@@ -17,10 +17,12 @@
 #include "lib/cli/table.h"
 #include "lib/cpu/backends.h"
 #include "lib/dev/types.h"
+#include "lib/host/fd_sets.h"
 #include "lib/mem/guest_memory.h"
 #include "lib/net/mac.h"
 #include "lib/nic/nic.h"
 #include "lib/vm/accel.h"
+#include "lib/vm/drives.h"
 
 namespace atl::run {
 namespace {
@@ -32,13 +34,14 @@ struct FileVerdict {
   std::string reason;
 };
 
-FileVerdict CheckDrive(const vm::DriveConfig& drive) {
+FileVerdict CheckDrive(const vm::DriveConfig& drive, const host::FdSets& fds) {
   FileVerdict v{drive.option, drive.file, false, ""};
   block::OpenOptions options;
   options.format = drive.format;
   if (drive.media == vm::Medium::kCdrom && options.format.empty()) options.format = "raw";
   options.force_share = true;  // only looking: a guest may be running on it
-  auto image = block::Image::Open(drive.file, options);
+  auto image = host::FdSets::Names(drive.file) ? vm::OpenGivenImage(drive.file, fds, options)
+                                               : block::Image::Open(drive.file, options);
   if (!image.ok()) {
     v.reason = std::string(image.status().message());
     return v;
@@ -95,7 +98,7 @@ absl::StatusOr<int> CheckHost(const Invocation& invocation) {
   std::vector<FileVerdict> files;
   if (!config.kernel.empty()) files.push_back(CheckKernel(config));
   for (const vm::DriveConfig& d : config.drives) {
-    if (!d.file.empty()) files.push_back(CheckDrive(d));
+    if (!d.file.empty()) files.push_back(CheckDrive(d, *config.fd_sets));
   }
 
   bool wanted_backend = false;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // From the option table's values to a machine description.
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -17,8 +18,10 @@
 #include "cmd/run/network.h"
 #include "cmd/run/options.h"
 #include "lib/base/status_macros.h"
+#include "lib/base/unique_fd.h"
 #include "lib/cli/suggest.h"
 #include "lib/dev/types.h"
+#include "lib/host/fd_sets.h"
 #include "lib/host/file_cache.h"
 #include "lib/mem/address.h"
 
@@ -149,6 +152,28 @@ absl::Status AddDevice(absl::string_view text, vm::MachineConfig& machine) {
     machine.debug_exit = exit;
   } else {
     machine.debugcon = console;
+  }
+  return absl::OkStatus();
+}
+
+// Takes the descriptors over.
+absl::Status AddFds(const Parsed& args, host::FdSets& sets) {
+  for (const cli::Given* given : args.All("-add-fd")) {
+    const int fd = static_cast<int>(given->keys.NumberOr("fd", 0));
+    if (fcntl(fd, F_SETFD, FD_CLOEXEC) != 0) {
+      return UsageError(absl::StrCat("option '-add-fd': fd=", fd, " is not open"));
+    }
+    for (const auto& [id, entries] : sets.sets()) {
+      for (const host::FdSets::Entry& e : entries) {
+        if (e.fd.get() == fd) {
+          return UsageError(
+              absl::StrCat("option '-add-fd': fd=", fd, " is in set ", id, " already"));
+        }
+      }
+    }
+    const auto set = static_cast<int64_t>(given->keys.NumberOr("set", 0));
+    absl::Status status = sets.Add(UniqueFd(fd), set, given->keys.TextOr("opaque", "")).status();
+    if (!status.ok()) return UsageError(absl::StrCat("option '-add-fd': ", status.message()));
   }
   return absl::OkStatus();
 }
@@ -330,6 +355,7 @@ absl::StatusOr<Invocation> Configure(const Parsed& args) {
     if (IsCard(device->text.substr(0, device->text.find(',')))) continue;
     RETURN_IF_ERROR(AddDevice(device->text, m));
   }
+  if (out.mode != Mode::kList) RETURN_IF_ERROR(AddFds(args, *m.fd_sets));
   RETURN_IF_ERROR(AddDrives(args, m));
   SetBoot(args, m.boot);
 

@@ -118,6 +118,23 @@ constexpr Option kDriveKeys[] = {
      .help = "serial number the guest reads, at most 20 bytes"},
 };
 
+constexpr Option kAddFdKeys[] = {
+    {.name = "fd",
+     .arg = "FD",
+     .kind = Kind::kUnsigned,
+     .help = "an inherited descriptor",
+     .min = 3,
+     .max = 1 << 20,
+     .required = true},
+    {.name = "set",
+     .arg = "N",
+     .kind = Kind::kUnsigned,
+     .help = "whose /dev/fdset/N it becomes",
+     .max = 1 << 30,
+     .required = true},
+    {.name = "opaque", .arg = "TEXT", .kind = Kind::kString, .help = "what monitors say of it"},
+};
+
 constexpr Option kBootKeys[] = {
     {.name = "order",
      .arg = "LETTERS",
@@ -376,6 +393,13 @@ constexpr Option kOptions[] = {
      .repeat = Repeat::kEach,
      .keys = kDriveKeys,
      .implied_key = "file"},
+    {.name = "-add-fd",
+     .arg = "fd=FD,set=N[,opaque=TEXT]",
+     .kind = Kind::kKeyList,
+     .help = "the file name /dev/fdset/N stands for an inherited descriptor",
+     .group = kDiskGroup,
+     .repeat = Repeat::kEach,
+     .keys = kAddFdKeys},
     {.name = "-snapshot",
      .kind = Kind::kFlag,
      .help = "forget at the end what the guest wrote to its disks",

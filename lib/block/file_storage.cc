@@ -18,6 +18,7 @@
 #include "lib/base/checked.h"
 #include "lib/base/status_macros.h"
 #include "lib/base/unique_fd.h"
+#include "lib/block/fd_storage.h"
 #include "lib/block/lock.h"
 #include "lib/block/storage.h"
 
@@ -221,6 +222,13 @@ absl::StatusOr<std::unique_ptr<Storage>> OpenFile(absl::string_view path, const 
         absl::StrCat(name, ": lies outside the folder of the image that names it"));
   }
   if (!fd.valid()) return ErrnoError(errno, name);
+  ASSIGN_OR_RETURN(std::unique_ptr<Storage> storage, OpenFd(std::move(fd), name, opts));
+  if (opts.create) RETURN_IF_ERROR(storage->Truncate(0));
+  return storage;
+}
+
+absl::StatusOr<std::unique_ptr<Storage>> OpenFd(UniqueFd fd, absl::string_view name,
+                                                const FileOptions& opts) {
   struct stat st;
   if (fstat(fd.get(), &st) != 0) return ErrnoError(errno, name);
   if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode)) {
@@ -229,10 +237,8 @@ absl::StatusOr<std::unique_ptr<Storage>> OpenFile(absl::string_view path, const 
         S_ISDIR(st.st_mode) ? "Is a directory" : "is neither a file nor a block device"));
   }
   RETURN_IF_ERROR(LockFile(fd.get(), name, opts.lock));
-  auto storage =
-      std::make_unique<FileStorage>(name, std::move(fd), opts.writable, S_ISBLK(st.st_mode));
-  if (opts.create) RETURN_IF_ERROR(storage->Truncate(0));
-  return storage;
+  return std::make_unique<FileStorage>(std::string(name), std::move(fd), opts.writable,
+                                       S_ISBLK(st.st_mode));
 }
 
 absl::Status ReadPadded(Storage& storage, uint64_t offset, std::span<uint8_t> to) {

@@ -52,6 +52,9 @@ struct Context {
   // Descriptors that go with the reply of the command that runs, each the
   // reply's own. Null where the client's connection cannot carry them.
   std::vector<UniqueFd>* attached = nullptr;
+  // Descriptors that the client has sent and no command has taken yet, the oldest
+  // first. Null where the connection cannot carry them.
+  std::vector<UniqueFd>* received = nullptr;
 };
 
 // What a command was called with, already of the types its table says.

@@ -6,11 +6,13 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <climits>
 #include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "lib/base/status_macros.h"
+#include "lib/host/fd_sets.h"
 #include "lib/qmp/command.h"
 #include "lib/qmp/schema.h"
 #include "lib/ui/keys.h"
@@ -371,8 +373,52 @@ Status ChangeMedium(Context& c, const Arguments& a, JsonWriter&) {
   return OfFile(c, d.media->Change(d.device, medium, a.Bool("force")));
 }
 
+// Files that the client has opened.
+
+Status AddFd(Context& c, const Arguments& a, JsonWriter& out) {
+  if (c.received == nullptr || c.received->empty()) {
+    return absl::FailedPreconditionError("No file descriptor supplied via SCM_RIGHTS");
+  }
+  UniqueFd fd = std::move(c.received->front());
+  c.received->erase(c.received->begin());
+  std::optional<int64_t> set;
+  if (a.Has("fdset-id")) set = a.Int("fdset-id");
+  ASSIGN_OR_RETURN(const host::FdSets::Added added,
+                   c.machine->config().fd_sets->Add(std::move(fd), set, a.Text("opaque")));
+  out.BeginObject().Key("fdset-id").Signed(added.set).Key("fd").Signed(added.fd).EndObject();
+  return absl::OkStatus();
+}
+
+Status RemoveFd(Context& c, const Arguments& a, JsonWriter&) {
+  std::optional<int> fd;
+  if (a.Has("fd")) {
+    // What no descriptor can be is none of the set's.
+    fd = static_cast<int>(std::clamp<int64_t>(a.Int("fd"), -1, INT_MAX));
+  }
+  return c.machine->config().fd_sets->Remove(a.Int("fdset-id"), fd);
+}
+
+Status QueryFdsets(Context& c, const Arguments&, JsonWriter& out) {
+  out.BeginArray();
+  for (const auto& [id, entries] : c.machine->config().fd_sets->sets()) {
+    out.BeginObject().Key("fdset-id").Signed(id).Key("fds").BeginArray();
+    for (const host::FdSets::Entry& e : entries) {
+      out.BeginObject().Key("fd").Signed(e.fd.get());
+      if (!e.opaque.empty()) out.Key("opaque").String(e.opaque);
+      out.EndObject();
+    }
+    out.EndArray().EndObject();
+  }
+  out.EndArray();
+  return absl::OkStatus();
+}
+
 // The table.
 
+constexpr Argument kAddFd[] = {{.name = "fdset-id", .type = Type::kInt, .optional = true},
+                               {.name = "opaque", .optional = true}};
+constexpr Argument kRemoveFd[] = {{.name = "fdset-id", .type = Type::kInt},
+                                  {.name = "fd", .type = Type::kInt, .optional = true}};
 constexpr Argument kBalloon[] = {{.name = "value", .type = Type::kInt}};
 constexpr Argument kDrive[] = {{.name = "device", .optional = true},
                                {.name = "id", .optional = true}};
@@ -396,6 +442,7 @@ constexpr Argument kSendKey[] = {{.name = "keys", .type = Type::kList},
                                  {.name = "hold-time", .type = Type::kInt, .optional = true}};
 
 constexpr Command kCommands[] = {
+    {"add-fd", kAddFd, AddFd},
     {"atoll-stats-fds", kStatsFds, StatsFds},
     {"balloon", kBalloon, Balloon},
     {"blockdev-change-medium", kChange, ChangeMedium},
@@ -412,6 +459,7 @@ constexpr Command kCommands[] = {
     {"query-chardev", {}, QueryChardev},
     {"query-commands", {}, QueryCommands},
     {"query-cpus-fast", {}, QueryCpus},
+    {"query-fdsets", {}, QueryFdsets},
     {"query-iothreads", {}, QueryNothing},
     {"query-kvm", {}, QueryKvm},
     {"query-machines", {}, QueryMachines},
@@ -423,6 +471,7 @@ constexpr Command kCommands[] = {
     {"query-uuid", {}, QueryUuid},
     {"query-version", {}, QueryVersion},
     {"quit", {}, Quit},
+    {"remove-fd", kRemoveFd, RemoveFd},
     {"screendump", kScreendump, Screendump},
     {"send-key", kSendKey, SendKey},
     {"stop", {}, Stop},

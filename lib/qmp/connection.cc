@@ -20,6 +20,8 @@ namespace {
 
 // Of one message: the kernel's SCM_MAX_FD is 253.
 constexpr size_t kMaxFds = 128;
+// That a client may send at once, as in QEMU; the kernel closes the rest.
+constexpr size_t kMaxReceived = 16;
 // Replies with descriptors that wait: a client that reads none must not use up
 // what the process may open.
 constexpr size_t kMaxAttached = 4;
@@ -108,7 +110,7 @@ void Connection::Read() {
   char bytes[4096];
   ssize_t n;
   if (socket_.valid()) {
-    n = recv(in_, bytes, sizeof bytes, MSG_DONTWAIT);
+    n = Receive(bytes, sizeof bytes);
   } else {
     pollfd p{in_, POLLIN, 0};
     if (poll(&p, 1, 0) <= 0) return;
@@ -121,6 +123,35 @@ void Connection::Read() {
   }
   session_->Feed({bytes, static_cast<size_t>(n)});
   more_ = true;
+}
+
+// As recv(), keeping descriptors that come along. Those before them, which no
+// command took, go: a client that sends some without end must not use up what the
+// process may open.
+ssize_t Connection::Receive(char* to, size_t size) {
+  iovec part{to, size};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  alignas(cmsghdr) char control[CMSG_SPACE(kMaxReceived * sizeof(int))];
+  if (carries_fds_) {
+    message.msg_control = control;
+    message.msg_controllen = sizeof control;
+  }
+  const ssize_t n = recvmsg(in_, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+  if (n < 0) return n;
+  std::vector<UniqueFd> fds;
+  for (cmsghdr* c = CMSG_FIRSTHDR(&message); c != nullptr; c = CMSG_NXTHDR(&message, c)) {
+    if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) continue;
+    const size_t count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    for (size_t i = 0; i < count; ++i) {
+      int fd;
+      memcpy(&fd, CMSG_DATA(c) + i * sizeof fd, sizeof fd);
+      fds.emplace_back(fd);
+    }
+  }
+  if (!fds.empty()) received_ = std::move(fds);
+  return n;
 }
 
 // What the socket takes of queue_ from `at` on, with the descriptors that stand
@@ -185,9 +216,13 @@ void Connection::Flush() {
 bool Connection::Step() {
   std::vector<UniqueFd> fds;
   const size_t at = queue_.size();
-  if (carries_fds_) context_->attached = &fds;
+  if (carries_fds_) {
+    context_->attached = &fds;
+    context_->received = &received_;
+  }
   const bool more = session_->Step();
   context_->attached = nullptr;
+  context_->received = nullptr;
   if (!fds.empty() && queue_.size() > at) attached_.push_back({at, std::move(fds)});
   return more;
 }

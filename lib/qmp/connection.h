@@ -48,6 +48,7 @@ class Connection {
   absl::Status Watch(int in, int out, Protocol protocol, Context& context);
   void OnReady(bool readable, bool writable);
   void Read();
+  ssize_t Receive(char* to, size_t size);
   void Flush();
   ssize_t Send(size_t at);
   bool Step();
@@ -68,6 +69,8 @@ class Connection {
     std::vector<UniqueFd> fds;
   };
   std::deque<Attached> attached_;
+  // What came with the last bytes that had descriptors with them.
+  std::vector<UniqueFd> received_;
   std::string queue_;       // output
   bool more_ = false;       // the session may have a whole message
   bool stepping_ = false;   // in the session's Step()

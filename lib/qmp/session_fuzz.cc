@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // A client that says anything, in pieces of any size, to both protocols. Each
 // line that comes back from the control protocol is JSON again.
+#include <fcntl.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <string>
+#include <vector>
 
 #include "absl/strings/string_view.h"
+#include "lib/base/unique_fd.h"
 #include "lib/qmp/command.h"
 #include "lib/qmp/json_value.h"
 #include "lib/qmp/session.h"
@@ -21,6 +25,10 @@ void Converse(Protocol protocol, absl::string_view input, size_t step) {
   context.machine = &machine;
   context.version = "fuzz";
   context.send_keys = [](Chord) { return absl::OkStatus(); };
+  // Two descriptors that the client has sent.
+  std::vector<UniqueFd> received;
+  for (const int flags : {O_RDONLY, O_RDWR}) received.emplace_back(open("/dev/null", flags));
+  context.received = &received;
   std::string out;
   auto session = NewSession(protocol, context, "\n", [&out](absl::string_view text) {
     out.append(text.data(), text.size());

@@ -2,6 +2,7 @@
 // Commands, arguments, errors and events, against a machine that only remembers.
 #include "lib/qmp/session.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -11,6 +12,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "lib/base/status_matchers.h"
+#include "lib/base/unique_fd.h"
 #include "lib/qmp/json_value.h"
 #include "lib/qmp/testing/fake_machine.h"
 
@@ -319,6 +321,40 @@ TEST_F(SessionTest, HumanCommands) {
   says("help x", "$rsp");
   says(std::string(10'000, 'a'), "too long");
   says("info status", "running");
+}
+
+TEST_F(SessionTest, DescriptorSets) {
+  Negotiate();
+  const std::string none = Error("GenericError", "No file descriptor supplied via SCM_RIGHTS");
+  EXPECT_EQ(Run("add-fd"), none);  // by no unix socket
+  std::vector<UniqueFd> received;
+  context_.received = &received;
+  EXPECT_EQ(Run("add-fd"), none);
+  received.emplace_back(open("/dev/null", O_RDONLY | O_CLOEXEC));
+  received.emplace_back(open("/dev/null", O_RDWR | O_CLOEXEC));
+  const int first = received[0].get(), second = received[1].get();
+  EXPECT_EQ(Run("add-fd", "{\"opaque\": \"disk\"}"),
+            absl::StrCat("{\"return\": {\"fdset-id\": 0, \"fd\": ", first, "}}"));
+  EXPECT_EQ(Run("add-fd", "{\"fdset-id\": 7}"),
+            absl::StrCat("{\"return\": {\"fdset-id\": 7, \"fd\": ", second, "}}"));
+  EXPECT_EQ(Run("add-fd"), none);
+  EXPECT_EQ(Run("query-fdsets"),
+            absl::StrCat("{\"return\": [{\"fdset-id\": 0, \"fds\": [{\"fd\": ", first,
+                         ", \"opaque\": \"disk\"}]}, {\"fdset-id\": 7, \"fds\": [{\"fd\": ", second,
+                         "}]}]}"));
+  for (const char* wrong : {"{\"fdset-id\": 1}", "{\"fdset-id\": 0, \"fd\": -1}",
+                            "{\"fdset-id\": 0, \"fd\": 99999999999}", "{}"}) {
+    EXPECT_EQ(Run("remove-fd", wrong).substr(0, 9), "{\"error\":") << wrong;
+  }
+  EXPECT_EQ(Run("remove-fd", "{\"fdset-id\": 0}"), kDone);
+  EXPECT_EQ(Run("remove-fd", absl::StrCat("{\"fdset-id\": 7, \"fd\": ", second, "}")), kDone);
+  EXPECT_EQ(Run("query-fdsets"), "{\"return\": []}");
+  // What a set does not take is closed.
+  received.emplace_back(open("/dev/null", O_RDONLY | O_CLOEXEC));
+  const int third = received[0].get();
+  EXPECT_EQ(Run("add-fd", "{\"fdset-id\": -1}").substr(0, 9), "{\"error\":");
+  EXPECT_TRUE(received.empty());
+  EXPECT_EQ(fcntl(third, F_GETFD), -1);
 }
 
 TEST_F(SessionTest, HumanMonitorCommand) {

@@ -175,6 +175,7 @@ class PcBoard final : public Board {
         fw_cfg_(*context.memory),
         bars_(&bus_),
         shadow_(*context.memory, context.at_standstill),
+        removable_(*context.config->fd_sets),
         workers_(kDiskThreads) {}
 
   ~PcBoard() override { pumps_.clear(); }

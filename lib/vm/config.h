@@ -7,6 +7,7 @@
 
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -14,6 +15,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "lib/host/fd_sets.h"
 #include "lib/net/mac.h"
 #include "lib/usernet/options.h"
 
@@ -129,6 +131,8 @@ struct MachineConfig {
   std::vector<std::string> option_roms;  // images that firmware runs
   BootConfig boot;
   std::vector<DriveConfig> drives;
+  // What an image's name /dev/fdset/N stands for; never null. Monitors add to it.
+  std::shared_ptr<host::FdSets> fd_sets = std::make_shared<host::FdSets>();
   std::vector<NicConfig> nics;
   std::vector<BackendConfig> backends;
   std::vector<SerialConfig> serials;  // at most 4: COM1 first

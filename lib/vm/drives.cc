@@ -12,6 +12,8 @@
 #include "absl/strings/str_format.h"
 #include "lib/base/status_macros.h"
 #include "lib/base/unique_fd.h"
+#include "lib/block/fd_storage.h"
+#include "lib/block/storage.h"
 
 namespace atl::vm {
 namespace {
@@ -51,11 +53,11 @@ absl::StatusOr<std::unique_ptr<block::Image>> OpenOverlay(const ImageChoice& cho
   return overlay;
 }
 
-absl::StatusOr<std::unique_ptr<Drive>> OpenDrive(const DriveConfig& config, size_t place,
-                                                 size_t number) {
+absl::StatusOr<std::unique_ptr<Drive>> OpenDrive(const DriveConfig& config, const host::FdSets& fds,
+                                                 size_t place, size_t number) {
   auto drive = std::make_unique<Drive>();
   ASSIGN_OR_RETURN(drive->image,
-                   OpenImage({config.file, config.format, config.read_only, config.snapshot}));
+                   OpenImage({config.file, config.format, config.read_only, config.snapshot}, fds));
   drive->disk = std::make_unique<WatchedDisk>(*drive->image);
   drive->name = DriveName(config, place);
   drive->file = config.file;
@@ -65,12 +67,36 @@ absl::StatusOr<std::unique_ptr<Drive>> OpenDrive(const DriveConfig& config, size
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<block::Image>> OpenImage(const ImageChoice& choice) {
-  if (choice.snapshot && !choice.read_only) return OpenOverlay(choice);
+absl::StatusOr<std::unique_ptr<block::Image>> OpenImage(const ImageChoice& choice,
+                                                        const host::FdSets& fds) {
+  const bool given = host::FdSets::Names(choice.file);
+  if (choice.snapshot && !choice.read_only) {
+    // An image over it would have to name it.
+    if (given) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(choice.file, ": a descriptor's image cannot have a snapshot"));
+    }
+    return OpenOverlay(choice);
+  }
   block::OpenOptions options;
   options.format = choice.format;
   options.writable = !choice.read_only;
+  if (given) return OpenGivenImage(choice.file, fds, options);
   return block::Image::Open(choice.file, options);
+}
+
+absl::StatusOr<std::unique_ptr<block::Image>> OpenGivenImage(const std::string& path,
+                                                             const host::FdSets& fds,
+                                                             const block::OpenOptions& options) {
+  block::FileOptions file;
+  file.writable = options.writable;
+  if (!options.force_share) {
+    file.lock = options.writable ? block::LockMode::kReadWrite : block::LockMode::kRead;
+  }
+  ASSIGN_OR_RETURN(UniqueFd fd, fds.Open(path, options.writable));
+  ASSIGN_OR_RETURN(std::unique_ptr<block::Storage> storage,
+                   block::OpenFd(std::move(fd), path, file));
+  return block::Image::Open(std::move(storage), options);
 }
 
 std::string SerialOf(const DriveConfig& config, size_t number) {
@@ -83,12 +109,13 @@ absl::StatusOr<Drives> Drives::Open(const MachineConfig& config) {
   size_t number = 1;
   for (size_t i = 0; i < places.size(); ++i) {
     if (places[i] == nullptr || places[i]->media == Medium::kCdrom) continue;
-    ASSIGN_OR_RETURN(out.ide[i], OpenDrive(*places[i], i, number));
+    ASSIGN_OR_RETURN(out.ide[i], OpenDrive(*places[i], *config.fd_sets, i, number));
     ++number;
   }
   for (const DriveConfig& d : config.drives) {
     if (d.interface != DiskInterface::kVirtio) continue;
-    ASSIGN_OR_RETURN(std::unique_ptr<Drive> drive, OpenDrive(d, out.virtio.size(), number));
+    ASSIGN_OR_RETURN(std::unique_ptr<Drive> drive,
+                     OpenDrive(d, *config.fd_sets, out.virtio.size(), number));
     ++number;
     out.virtio.push_back(std::move(drive));
   }

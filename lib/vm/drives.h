@@ -14,6 +14,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "lib/block/image.h"
+#include "lib/host/fd_sets.h"
 #include "lib/vm/config.h"
 #include "lib/vm/control.h"
 #include "lib/vm/watched_disk.h"
@@ -27,7 +28,13 @@ struct ImageChoice {
   // What is written goes to a file without a name, which ends with the image.
   bool snapshot = false;
 };
-absl::StatusOr<std::unique_ptr<block::Image>> OpenImage(const ImageChoice& choice);
+// `fds`: what names of descriptor sets stand for.
+absl::StatusOr<std::unique_ptr<block::Image>> OpenImage(const ImageChoice& choice,
+                                                        const host::FdSets& fds);
+// The image that is in a descriptor of the set that `path` names.
+absl::StatusOr<std::unique_ptr<block::Image>> OpenGivenImage(const std::string& path,
+                                                             const host::FdSets& fds,
+                                                             const block::OpenOptions& options);
 
 struct Drive {
   std::string name;  // what monitors know it by

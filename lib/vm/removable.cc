@@ -34,7 +34,7 @@ absl::StatusOr<std::shared_ptr<block::Image>> RemovableDrives::Open(const Drive&
     choice.read_only = true;
     choice.snapshot = false;
   }
-  ASSIGN_OR_RETURN(std::shared_ptr<block::Image> image, OpenImage(choice));
+  ASSIGN_OR_RETURN(std::shared_ptr<block::Image> image, OpenImage(choice, fds_));
   absl::Status fits = drive.lock->Run([&] { return drive.port->Accepts(*image); });
   if (!fits.ok()) return fits;
   return image;

@@ -15,6 +15,7 @@
 #include "lib/block/disk.h"
 #include "lib/block/image.h"
 #include "lib/dev/device_lock.h"
+#include "lib/host/fd_sets.h"
 #include "lib/vm/config.h"
 #include "lib/vm/media.h"
 
@@ -40,6 +41,8 @@ class MediumPort {
 
 class RemovableDrives final : public Media {
  public:
+  // `fds` outlives it: what names of descriptor sets stand for.
+  explicit RemovableDrives(const host::FdSets& fds) : fds_(fds) {}
   // Adds a drive with the medium that `config` names, if any. Before the guest
   // runs; `lock` outlives this object.
   absl::Status Add(std::string name, const DriveConfig& config, dev::DeviceLock& lock,
@@ -68,13 +71,14 @@ class RemovableDrives final : public Media {
   };
 
   absl::StatusOr<Drive*> Find(absl::string_view device) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  static absl::StatusOr<std::shared_ptr<block::Image>> Open(const Drive& drive,
-                                                            const MediumOptions& medium);
+  absl::StatusOr<std::shared_ptr<block::Image>> Open(const Drive& drive,
+                                                     const MediumOptions& medium);
   static absl::Status Open(Drive& drive, bool force);
   static absl::Status TakeOut(Drive& drive);
   static void PutIn(Drive& drive, const MediumOptions& medium, std::shared_ptr<block::Image> image,
                     bool at_start);
 
+  const host::FdSets& fds_;
   Mutex mutex_;  // before any device's lock
   std::vector<Drive> drives_ ABSL_GUARDED_BY(mutex_);
   std::function<void(absl::string_view device, bool open)> handler_;

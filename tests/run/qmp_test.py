@@ -649,6 +649,110 @@ class Firmware(Base):
         c.ok("quit")
         self.end(p)
 
+    # mov dx, 0xe9; mov al, '!'; out dx, al; hlt
+    BOOT_SECTOR = bytes.fromhex("bae900 b021 ee f4").ljust(510, b"\0") + b"\x55\xaa"
+    CONSOLE = ("-debugcon", "stdio", "-device", "isa-debugcon,iobase=0xe9")
+
+    def image(self, name, size):
+        with open(name, "wb") as f:
+            f.write(self.BOOT_SECTOR)
+            f.truncate(size)
+
+    def test_media_by_descriptor(self):
+        os.mkdir("media")
+        self.image("media/floppy", 1440 << 10)
+        p = self.bios("-drive", "if=floppy,index=0", "-boot", "order=a,strict=on", "-S",
+                      "-sandbox", "on", *self.CONSOLE, *QMP)
+        sock = self.connect()
+        c = Client(sock)
+
+        def add(flags, **arguments):
+            fd = os.open("media/floppy", flags)
+            socket.send_fds(sock, [b" "], [fd])
+            os.close(fd)
+            return c.ok("add-fd", **arguments)
+
+        # Nothing can be opened by its name any more.
+        change = dict(id="floppy0", format="raw")
+        self.assertIn("-sandbox", c.error("blockdev-change-medium", filename="media/floppy",
+                                          **change)["desc"])
+        added = add(os.O_RDONLY, opaque="a disk")
+        self.assertEqual(c.ok("query-fdsets"),
+                         [{"fdset-id": added["fdset-id"],
+                           "fds": [{"fd": added["fd"], "opaque": "a disk"}]}])
+        path = "/dev/fdset/%d" % added["fdset-id"]
+        self.assertIn("reading and writing", c.error(
+            "blockdev-change-medium", filename=path, read_only_mode="read-write",
+            **change)["desc"])
+        self.assertEqual(add(os.O_RDWR, fdset_id=added["fdset-id"])["fdset-id"],
+                         added["fdset-id"])
+        c.ok("blockdev-change-medium", filename=path, read_only_mode="read-write", **change)
+        inserted = [b for b in c.ok("query-block") if b["device"] == "floppy0"][0]["inserted"]
+        self.assertEqual((inserted["file"], inserted["ro"]), (path, False))
+        # What is open stays so.
+        c.ok("remove-fd", fdset_id=added["fdset-id"])
+        self.assertEqual(c.ok("query-fdsets"), [])
+        self.assertEqual(c.error("remove-fd", fdset_id=added["fdset-id"])["class"],
+                         "GenericError")
+        self.assertIn("no descriptor set", c.error("blockdev-change-medium", filename=path,
+                                                   **change)["desc"])
+        c.ok("cont")
+        self.assertEqual(p.stdout.read(1), b"!")
+        c.ok("quit")
+        self.end(p)
+
+    def test_descriptors_that_no_command_takes(self):
+        p = self.bios(*QMP)
+        sock = self.connect()
+        c = Client(sock)
+        folder = "/proc/%d/fd" % p.pid
+        before = len(os.listdir(folder))
+        for _ in range(60):
+            socket.send_fds(sock, [b" "], [0] * 16)
+            c.ok("query-status")
+        self.assertLessEqual(len(os.listdir(folder)), before + 16)
+        for i in range(256):
+            socket.send_fds(sock, [b" "], [0])
+            c.ok("add-fd", fdset_id=i % 3)
+        socket.send_fds(sock, [b" "], [0])
+        self.assertIn("256", c.error("add-fd")["desc"])
+        for i in range(3):
+            c.ok("remove-fd", fdset_id=i)
+        self.assertLessEqual(len(os.listdir(folder)), before + 16)
+        c.ok("quit")
+        self.end(p)
+
+    def test_inherited_disk(self):
+        self.image("disk", 1 << 20)
+        fd = os.open("disk", os.O_RDWR)
+        added = "fd=%d,set=3,opaque=hda" % fd
+        p = self.bios("-add-fd", added, "-drive", "file=/dev/fdset/3,format=raw", *self.CONSOLE,
+                      *QMP, pass_fds=[fd])
+        self.assertEqual(p.stdout.read(1), b"!")
+        c = self.client()
+        self.assertEqual(c.ok("query-fdsets"),
+                         [{"fdset-id": 3, "fds": [{"fd": fd, "opaque": "hda"}]}])
+        c.ok("quit")
+        self.end(p)
+        os.close(fd)
+        reading = os.open("disk", os.O_RDONLY)
+        for options, status, words in (
+                (("-add-fd", "fd=%d,set=3" % reading, "-drive", "file=/dev/fdset/3"), 1,
+                 b"no descriptor of the set is open for reading and writing"),
+                (("-drive", "file=/dev/fdset/3"), 1, b"there is no descriptor set 3"),
+                (("-add-fd", "fd=%d,set=3" % reading, "-add-fd", "fd=%d,set=4" % reading), 2,
+                 b"in set 3 already"),
+                (("-add-fd", "fd=333,set=3"), 2, b"fd=333 is not open"),
+                (("-add-fd", "fd=2,set=3"), 2, b"fd")):
+            _, err = self.end(self.bios(*options, pass_fds=[reading]), status)
+            self.assertIn(words, err)
+        p = self.bios("-add-fd", "fd=%d,set=3" % reading, "-drive",
+                      "file=/dev/fdset/3,readonly=on", "--check", "--json", pass_fds=[reading])
+        out, err = p.communicate(timeout=TIMEOUT)
+        self.assertEqual([(f["file"], f["usable"]) for f in json.loads(out)["files"]],
+                         [("/dev/fdset/3", True)], err)
+        os.close(reading)
+
 
 class Linux(Base):
     """Debian's kernel, which hears the power button and the keyboard."""
