@@ -335,6 +335,11 @@ class Machine final : public RandomMachine {
     }
     Disturber::Get().Set(nullptr, false);
     vcpu_->SetInterruptLine(false);
+    // Where the tables of some other memory are taken, the TLB decides what is next.
+    if (program.kind == Program::kKernel && s.cr3 != kCr3[0] && s.cr3 != kCr3[1]) {
+      result.kind = RunResult::kAstray;
+      absl::StrAppend(&result.trouble, absl::StrFormat("cr3 became %x", s.cr3));
+    }
     Snapshot(&result);
     return result;
   }

@@ -48,7 +48,8 @@ struct RunResult {
     // A kernel program made itself a HLT and executed it, or mapped code where no
     // memory is: `trouble` says where.
     kStopped,
-    kLost,  // `trouble` says
+    kAstray,  // a kernel program that changed itself loaded a CR3 of its own: `trouble` says
+    kLost,    // `trouble` says
   };
   Kind kind = kLost;
   std::string trouble;
