@@ -29,6 +29,9 @@
 // up to date: what an exception or interrupt pushes in between may hold older
 // ones. TranslateConfig::precise keeps them, and counts instructions, at some cost.
 //
+// FIP, FDP and FOP are 0 after x87 instructions that ran here; the interpreter
+// keeps them.
+//
 // Stores to translated code take the slow path and end in SoftVm::CodeWritten(),
 // which tells each translator; what it then has of the page is unlinked, before
 // the next block is run.
