@@ -448,6 +448,41 @@ TEST_F(EngineTest, OnlyAnExactResetEnds) {
   EXPECT_EQ(errno, ECONNRESET);
 }
 
+// Both come in one read: the old connection is among those to be served while the new one takes
+// its place in the table.
+TEST_F(EngineTest, ANumberIsUsedAgainBehindItsReset) {
+  Start();
+  Listen();
+  Connect();
+  Bytes both;
+  const auto add = [&](uint8_t flags) {
+    const Bytes frame = testing_guest::TcpFrame(kGuest, kGateway, Segment(flags, {}, 0));
+    both.resize(both.size() + 4);
+    StoreBe(&both[both.size() - 4], static_cast<uint32_t>(frame.size()));
+    both.insert(both.end(), frame.begin(), frame.end());
+  };
+  add(kRst);
+  sequence_ += 100000;
+  add(kSyn);
+  Raw(both);
+  Turn();
+  ++sequence_;
+  const auto answer = HearTcp();
+  ASSERT_TRUE(answer);
+  EXPECT_EQ(answer->flags, kSyn | kAck);
+  EXPECT_EQ(answer->acknowledgement, sequence_);
+  EXPECT_EQ(engine_->tcp().size(), 1u);
+  acknowledge_ = answer->sequence + 1;
+  char byte;
+  EXPECT_EQ(recv(peer_.get(), &byte, 1, 0), -1);
+  EXPECT_EQ(errno, ECONNRESET);
+  SayTcp(kAck);
+  peer_.reset(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+  ASSERT_TRUE(peer_.valid());
+  SayTcp(kAck, Text("again"));
+  EXPECT_EQ(Got(), "again");
+}
+
 TEST_F(EngineTest, WrongChecksumsAreDropped) {
   Start();
   Listen();

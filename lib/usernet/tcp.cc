@@ -156,7 +156,10 @@ bool TcpTable::MakeRoom() {
   return true;
 }
 
+// Also says which are done: one that ended outside of Service() may have its place taken by
+// the next segment already, and must leave the queues before.
 void TcpTable::Mark(TcpFlow* flow) {
+  if (flow->done()) any_done_ = true;
   if (flow->queued) return;
   flow->queued = true;
   dirty_.push_back(flow);
