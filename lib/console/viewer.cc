@@ -15,6 +15,7 @@
 #include "absl/strings/str_cat.h"
 #include "lib/base/status_macros.h"
 #include "lib/host/event_loop.h"
+#include "lib/host/received_fds.h"
 #include "lib/host/socket.h"
 
 namespace atl::console {
@@ -124,12 +125,9 @@ absl::StatusOr<bool> Viewer::Read(std::vector<uint8_t>* packet, UniqueFd* fd) {
   if (n < 0 && (errno == EAGAIN || errno == EINTR)) return false;
   // A reset tells no more than an end.
   if (n < 0 && errno != ECONNRESET) return ErrnoError(errno, name_);
-  for (cmsghdr* c = n >= 0 ? CMSG_FIRSTHDR(&m) : nullptr; c != nullptr; c = CMSG_NXTHDR(&m, c)) {
-    if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) continue;
-    int number;
-    if (c->cmsg_len < CMSG_LEN(sizeof number)) continue;
-    memcpy(&number, CMSG_DATA(c), sizeof number);
-    fd->reset(number);
+  if (n >= 0) {
+    std::vector<UniqueFd> fds = host::ReceivedFds(m);
+    if (!fds.empty()) *fd = std::move(fds.front());
   }
   if (n <= 0) {
     return absl::UnavailableError(absl::StrCat(name_, ": the console has closed the connection"));

@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "lib/base/status_macros.h"
+#include "lib/host/received_fds.h"
 
 namespace atl::qmp {
 namespace {
@@ -140,16 +141,7 @@ ssize_t Connection::Receive(char* to, size_t size) {
   }
   const ssize_t n = recvmsg(in_, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
   if (n < 0) return n;
-  std::vector<UniqueFd> fds;
-  for (cmsghdr* c = CMSG_FIRSTHDR(&message); c != nullptr; c = CMSG_NXTHDR(&message, c)) {
-    if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) continue;
-    const size_t count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-    for (size_t i = 0; i < count; ++i) {
-      int fd;
-      memcpy(&fd, CMSG_DATA(c) + i * sizeof fd, sizeof fd);
-      fds.emplace_back(fd);
-    }
-  }
+  std::vector<UniqueFd> fds = host::ReceivedFds(message);
   if (!fds.empty()) received_ = std::move(fds);
   return n;
 }

@@ -504,16 +504,22 @@ class Machine final : public RandomMachine {
     return sum;
   }
 
+  // Registers as they stand, and memory.
+  void Record(Event* e) {
+    const soft::CpuState& s = vcpu_->s;
+    std::memcpy(e->at.gpr, s.gpr, sizeof e->at.gpr);
+    std::memcpy(e->at.fx, s.fpu.image, 512);
+    std::memcpy(e->at.ymm_high, s.fpu.ymm_high, sizeof e->at.ymm_high);
+    e->memory = Checksum();
+  }
+
   // A kernel program is where nothing goes on; its state is an event to compare.
   void Stop(RunResult* result) {
     const soft::CpuState& s = vcpu_->s;
     Event e;
+    Record(&e);
     e.at.rip = s.rip;
     e.at.rflags = soft::GetRflags(s);
-    std::memcpy(e.at.gpr, s.gpr, sizeof e.at.gpr);
-    std::memcpy(e.at.fx, s.fpu.image, 512);
-    std::memcpy(e.at.ymm_high, s.fpu.ymm_high, sizeof e.at.ymm_high);
-    e.memory = Checksum();
     result->events.push_back(e);
     result->kind = RunResult::kStopped;
   }
@@ -530,9 +536,7 @@ class Machine final : public RandomMachine {
       e.vector = 14;
     } else {
       result->trouble = absl::StrFormat("halted at %x", s.rip);
-      if (program.kind == Program::kKernel && s.rip < kKernelAt) {
-        Stop(result);
-      }
+      if (program.kind == Program::kKernel && s.rip < kKernelAt) Stop(result);
       return false;
     }
     if (top >= kKernelStack) {
@@ -545,13 +549,10 @@ class Machine final : public RandomMachine {
       frame += 8;
     }
     if (e.vector == 14) e.address = s.cr2;
-    std::memcpy(e.at.gpr, s.gpr, sizeof e.at.gpr);
+    Record(&e);
     e.at.rip = Get64(frame);
     e.at.rflags = Get64(frame + 16);
     e.at.gpr[kRsp] = Get64(frame + 24);
-    std::memcpy(e.at.fx, s.fpu.image, 512);
-    std::memcpy(e.at.ymm_high, s.fpu.ymm_high, sizeof e.at.ymm_high);
-    e.memory = Checksum();
     result->events.push_back(e);
 
     const std::vector<uint64_t>& at = assembled.at;

@@ -14,7 +14,6 @@ import glob
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,7 @@ import time
 import unittest
 
 import kvm_machine
+import monitor
 
 RUN, STAT, BIOS = (os.path.abspath(p) for p in sys.argv[1:4])
 
@@ -182,19 +182,8 @@ class Run(unittest.TestCase):
         cls.guest.terminate()
         cls.guest.wait()
 
-    def stop(self):
-        with socket.socket(socket.AF_UNIX) as s:
-            s.connect(self.dir + "/qmp")
-            f = s.makefile("rw")
-            for command in ("qmp_capabilities", "stop"):
-                f.write(json.dumps({"execute": command}) + "\n")
-                f.flush()
-                while "return" not in json.loads(f.readline()):
-                    pass
-            f.close()
-
     def test_run_hands_out_the_kernels(self):
-        self.stop()
+        monitor.stop(self.dir + "/qmp")
         truth = kernel(self.guest.pid)
         fields = sample("-s", "0.05", "--source", "fd")
         for name in ("exits", "halt_wait_hist", "guest_hist", "exit_io_hist", "dev_i8042_hist"):

@@ -22,6 +22,7 @@ import urllib.request
 
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+import monitor
 from guest import SLOWNESS, TIMEOUT, GuestTest
 
 GuestTest.run_program, GuestTest.stat_program, GuestTest.bios, VMLINUZ, INITRD = (
@@ -494,15 +495,7 @@ class Linux(GuestTest):
         del spent["exit_halt_ns"]
         self.assertLess(sum(spent.values()), 2.5 * sample["interval_ns"])
         # While it stands still: what is remembered is what came and did not go.
-        with socket.socket(socket.AF_UNIX) as s:
-            s.connect("qmp")
-            f = s.makefile("rw")
-            for command in ("qmp_capabilities", "stop"):
-                f.write(json.dumps({"execute": command}) + "\n")
-                f.flush()
-                while "return" not in json.loads(f.readline()):
-                    pass
-            f.close()
+        monitor.stop("qmp")
         mmu = {name: v[0] for name, v in self.once("-f", "mmu.*", "-s", "0.1").items()}
         self.assertEqual(mmu["mmu_unsync"], mmu["mmu_cache_miss"] - mmu["mmu_shadow_zapped"], mmu)
         self.assertLessEqual(mmu["mmu_recycled"], mmu["mmu_shadow_zapped"], mmu)

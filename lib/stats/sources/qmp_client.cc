@@ -5,12 +5,12 @@
 #include <poll.h>
 #include <sys/socket.h>
 
-#include <cstring>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "lib/base/status_macros.h"
 #include "lib/host/event_loop.h"
+#include "lib/host/received_fds.h"
 #include "lib/host/socket.h"
 
 namespace atl::stats {
@@ -57,15 +57,8 @@ absl::Status QmpClient::Receive() {
   const ssize_t n = recvmsg(socket_.get(), &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
   if (n < 0 && (errno == EAGAIN || errno == EINTR)) return absl::OkStatus();
   if (n < 0) return ErrnoError(errno, "recvmsg");
-  for (cmsghdr* c = CMSG_FIRSTHDR(&message); c != nullptr; c = CMSG_NXTHDR(&message, c)) {
-    if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) continue;
-    const size_t count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-    for (size_t i = 0; i < count; ++i) {
-      int fd;
-      memcpy(&fd, CMSG_DATA(c) + i * sizeof fd, sizeof fd);
-      UniqueFd owned(fd);
-      if (fds_.size() < kMaxFdsKept) fds_.push_back(std::move(owned));
-    }
+  for (UniqueFd& fd : host::ReceivedFds(message)) {
+    if (fds_.size() < kMaxFdsKept) fds_.push_back(std::move(fd));
   }
   if (n == 0) return absl::UnavailableError("the connection was closed");
   splitter_.Feed({bytes, static_cast<size_t>(n)});
