@@ -41,6 +41,18 @@ int Write(atl_emul* e, u64, const void*, unsigned len) {
   return Answer(e);
 }
 
+// Knights Corner's, at places of VEX that no other processor has: #UD here.
+bool IsKnightsCorner(const ZydisDecodedInstruction& insn) {
+  switch (insn.meta.isa_ext) {
+    case ZYDIS_ISA_EXT_KNC:
+    case ZYDIS_ISA_EXT_KNCE:
+    case ZYDIS_ISA_EXT_KNCV:
+      return true;
+    default:
+      return false;
+  }
+}
+
 // What Zydis and this decoder see differently on purpose: it knows no XOP and
 // no 3DNow!, and Zydis follows Intel where LOCK and others make no sense.
 void CompareLength(const atl_emul& e, int result) {
@@ -58,7 +70,7 @@ void CompareLength(const atl_emul& e, int result) {
   }
   if (insn.encoding == ZYDIS_INSTRUCTION_ENCODING_XOP ||
       insn.encoding == ZYDIS_INSTRUCTION_ENCODING_3DNOW ||
-      insn.encoding == ZYDIS_INSTRUCTION_ENCODING_MVEX ||
+      insn.encoding == ZYDIS_INSTRUCTION_ENCODING_MVEX || IsKnightsCorner(insn) ||
       (insn.encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX &&
        insn.opcode_map > ZYDIS_OPCODE_MAP_0F3A)) {
     return;
