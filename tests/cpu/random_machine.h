@@ -25,7 +25,7 @@ struct RunMode {
   std::string name;
   bool single = false;  // events are looked at before every instruction
   bool interrupts = false;
-  // Not the interpreter: code is translated after `heat` executions.
+  // With a translator: code is translated after `heat` executions, from 256 on never.
   bool translate = false;
   uint32_t heat = 1;
   // Arithmetic flags are right at faults too, where nothing reads them any more.

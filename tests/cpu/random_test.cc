@@ -42,11 +42,19 @@ struct Options {
 constexpr uint64_t kMaxInstructions = 100000;
 constexpr unsigned kMaxReports = 4;
 
-const RunMode kReference = {.name = "interpreter, single", .single = true};
+// Interprets as it does beside translated code (x87's pointers), and never translates.
+constexpr uint32_t kNever = UINT32_MAX;
+
+const RunMode kReference = {
+    .name = "interpreter, single", .single = true, .translate = true, .heat = kNever};
 const RunMode kModes[] = {
-    {.name = "interpreter, single, interrupted", .single = true, .interrupts = true},
-    {.name = "interpreter"},
-    {.name = "interpreter, interrupted", .interrupts = true},
+    {.name = "interpreter, single, interrupted",
+     .single = true,
+     .interrupts = true,
+     .translate = true,
+     .heat = kNever},
+    {.name = "interpreter", .translate = true, .heat = kNever},
+    {.name = "interpreter, interrupted", .interrupts = true, .translate = true, .heat = kNever},
     {.name = "translator", .translate = true, .heat = 3},
     {.name = "translator, at once", .translate = true},
     {.name = "translator, at once, interrupted", .interrupts = true, .translate = true},

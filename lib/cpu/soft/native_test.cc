@@ -209,6 +209,25 @@ TEST_F(NativeTest, StoreWithUnmaskedErrorStoresNothing) {
   EXPECT_EQ(Image<uint64_t>(FpuState::kFdp), Guest::kData + 32);
 }
 
+// Whether the instruction before was translated must not be seen.
+TEST_F(NativeTest, PointersAreZeroWhereAllIsMasked) {
+  Enter64();
+  // fninit; fld1; fst dword [rsi+64]; fnstenv [rsi]
+  EXPECT_EQ(Run({0xDB, 0xE3, 0xD9, 0xE8, 0xD9, 0x56, 0x40, 0xD9, 0x36}), kNone);
+  EXPECT_EQ(Load<uint32_t>(Guest::kData + 12), 0u);
+  EXPECT_EQ(Load<uint32_t>(Guest::kData + 20), 0u);
+}
+
+TEST_F(NativeTest, PointersAreRightWhereAnExceptionIsUnmasked) {
+  Enter64();
+  Store<uint16_t>(Guest::kData + 128, 0x37E);  // invalid operation unmasked
+  // fninit; fldcw [rsi+128]; fld1; fst dword [rsi+64]; fnstenv [rsi]
+  EXPECT_EQ(Run({0xDB, 0xE3, 0xD9, 0xAE, 0x80, 0, 0, 0, 0xD9, 0xE8, 0xD9, 0x56, 0x40, 0xD9, 0x36}),
+            kNone);
+  EXPECT_EQ(Load<uint32_t>(Guest::kData + 12), Guest::kCode + 10);
+  EXPECT_EQ(Load<uint32_t>(Guest::kData + 20), Guest::kData + 64);
+}
+
 TEST_F(NativeTest, EnvironmentIn32BitMode) {
   guest_.Enter32();
   Fresh();

@@ -13,6 +13,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <optional>
 
 #include "lib/cpu/soft/native_access.h"
 #include "lib/cpu/soft/native_fpu.h"
@@ -29,9 +30,11 @@ constexpr uint16_t kHostFcw = 0x37F;
 constexpr uint8_t kNotStored[16] = {0x5C, 0xA3, 0x71, 0x0E, 0xD8, 0x39, 0xC6, 0x17,
                                     0xEB, 0x24, 0x9D, 0x62, 0xF5, 0x4A, 0xB0, 0x83};
 
-void RunThunk(SoftVcpu& c, const Thunk& t, const Insn& in, const void* memory, ThunkFrame& frame) {
+// `offset` is the memory operand's; without one the pointer to the last operand stays.
+void RunThunk(SoftVcpu& c, const Thunk& t, const Insn& in, const void* memory,
+              std::optional<uint64_t> offset, ThunkFrame& frame) {
   FpuState& f = c.s.fpu;
-  const uint64_t operand = FpuGet<uint64_t>(f, FpuState::kFdp);
+  uint64_t operand = offset.value_or(FpuGet<uint64_t>(f, FpuState::kFdp));
   t.code(f.image, memory, nullptr, nullptr, &frame);
   const uint16_t fsw = FpuGet<uint16_t>(f, FpuState::kFsw);
   const uint16_t fcw = FpuGet<uint16_t>(f, FpuState::kFcw);
@@ -42,10 +45,17 @@ void RunThunk(SoftVcpu& c, const Thunk& t, const Insn& in, const void* memory, T
   if (fcw != kHostFcw) {
     asm volatile("fldcw %0" : : "m"(kHostFcw));
   }
-  FpuSet<uint16_t>(
-      f, FpuState::kFop,
-      static_cast<uint16_t>((in.bytes[in.modrm_at - 1] & 7) << 8 | in.bytes[in.modrm_at]));
-  FpuSet<uint64_t>(f, FpuState::kFip, c.s.rip);
+  uint16_t opcode =
+      static_cast<uint16_t>((in.bytes[in.modrm_at - 1] & 7) << 8 | in.bytes[in.modrm_at]);
+  uint64_t instruction = c.s.rip;
+  // As translated code does, so that what a guest reads does not depend on what was translated:
+  // pointers are of use to a handler of exceptions, and there are none (translate.h).
+  if (c.translator != nullptr && c.in_64bit() && (fcw & kFswFlags) == kFswFlags) {
+    opcode = 0;
+    instruction = operand = 0;
+  }
+  FpuSet<uint16_t>(f, FpuState::kFop, opcode);
+  FpuSet<uint64_t>(f, FpuState::kFip, instruction);
   FpuSet<uint64_t>(f, FpuState::kFdp, operand);
 }
 
@@ -56,7 +66,7 @@ Step RunRegister(SoftVcpu& c, const Insn& in) {
   ThunkFrame frame;
   frame.flags_of = c.s.flags_of;
   frame.flags_lo = c.s.flags_lo;
-  RunThunk(c, t, in, nullptr, frame);
+  RunThunk(c, t, in, nullptr, std::nullopt, frame);
   if (t.flags & kEflagsOut) {
     c.s.flags_of = frame.flags_of;
     c.s.flags_lo = frame.flags_lo;
@@ -75,8 +85,7 @@ Step RunLoad(SoftVcpu& c, const Insn& in) {
   if (p == nullptr) return Step::kFault;
   const uint64_t offset = EffectiveOffset(c, in);
   ThunkFrame frame;
-  RunThunk(c, t, in, p, frame);
-  FpuSet<uint64_t>(c.s.fpu, FpuState::kFdp, offset);
+  RunThunk(c, t, in, p, offset, frame);
   return Step::kNext;
 }
 
@@ -96,8 +105,7 @@ Step RunStore(SoftVcpu& c, const Insn& in) {
   ThunkFrame frame;
   uint8_t bounce[16];
   memcpy(bounce, kNotStored, sizeof bounce);
-  RunThunk(c, t, in, bounce, frame);
-  FpuSet<uint64_t>(c.s.fpu, FpuState::kFdp, offset);
+  RunThunk(c, t, in, bounce, offset, frame);
   if (X87Pending(c) && memcmp(bounce, kNotStored, t.mem_size) == 0) return Step::kNext;
   if (fast != nullptr) {
     memcpy(fast, bounce, t.mem_size);

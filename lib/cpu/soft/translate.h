@@ -29,8 +29,9 @@
 // up to date: what an exception or interrupt pushes in between may hold older
 // ones. TranslateConfig::precise keeps them, and counts instructions, at some cost.
 //
-// FIP, FDP and FOP are 0 after x87 instructions that ran here; the interpreter
-// keeps them.
+// FIP, FDP and FOP are 0 after x87 instructions that ran here. The interpreter does
+// the same in 64-bit code where there is a translator and every exception is masked;
+// code that unmasks one is interpreted, and they are right.
 //
 // Stores to translated code take the slow path and end in SoftVm::CodeWritten(),
 // which tells each translator; what it then has of the page is unlinked, before
