@@ -206,6 +206,8 @@ struct atl_hw_ops {
 	/* Interrupts are off; afterwards exit information is in v->hw. */
 	void (*enter)(struct atl_vcpu *v);
 	int (*handle_exit)(struct atl_vcpu *v);
+	/* The address after the instruction that exited; enum atl_emul_result. */
+	int (*next_rip)(struct atl_vcpu *v, u64 *next);
 	void (*inject)(struct atl_vcpu *v, u8 kind, const struct atl_event *e);
 	void (*no_injection)(struct atl_vcpu *v);
 	void (*irq_window)(struct atl_vcpu *v, bool wanted);
@@ -282,6 +284,33 @@ bool atl_interrupt_allowed(struct atl_vcpu *v);
 bool atl_ready_for_interrupt(struct atl_vcpu *v);
 int atl_get_events(struct atl_vcpu *v, struct kvm_vcpu_events *e);
 int atl_set_events(struct atl_vcpu *v, const struct kvm_vcpu_events *e);
+
+/* exit.c: all return what a handler returns. */
+int atl_exit_skip(struct atl_vcpu *v);
+int atl_exit_undefined(struct atl_vcpu *v);
+int atl_exit_protection(struct atl_vcpu *v);
+int atl_exit_nothing(struct atl_vcpu *v);
+int atl_exit_alignment(struct atl_vcpu *v);
+int atl_exit_host_interrupt(struct atl_vcpu *v);
+int atl_exit_irq_window(struct atl_vcpu *v);
+int atl_exit_cpuid(struct atl_vcpu *v);
+int atl_exit_halt(struct atl_vcpu *v);
+int atl_exit_hypercall(struct atl_vcpu *v);
+int atl_exit_port(struct atl_vcpu *v);
+int atl_exit_rdmsr(struct atl_vcpu *v);
+int atl_exit_wrmsr(struct atl_vcpu *v);
+int atl_exit_task_switch(struct atl_vcpu *v);
+int atl_exit_xsetbv(struct atl_vcpu *v);
+int atl_exit_unexpected(struct atl_vcpu *v);
+int atl_exit_fail_entry(struct atl_vcpu *v, u64 reason);
+int atl_exit_nested_fault(struct atl_vcpu *v, u64 gpa, bool write, bool final);
+/* `fault` is what the setters of x86.c return: 0, 1 for #GP, 2 for #UD. */
+int atl_exit_conclude(struct atl_vcpu *v, int fault, u64 next_rip);
+int atl_exit_write_cr8(struct atl_vcpu *v, u64 value, u64 next_rip);
+int atl_exit_debug_register(struct atl_vcpu *v, unsigned int n, bool write, unsigned int gpr,
+			    u64 next_rip);
+void atl_set_gpr(struct atl_vcpu *v, unsigned int n, u64 value);
+u64 atl_get_gpr(struct atl_vcpu *v, unsigned int n);
 
 /* x86.c */
 void atl_reset(struct atl_vcpu *v, bool init);

@@ -4,6 +4,7 @@
  * is a general protection fault, or user space's where it asked for that.
  */
 #include <linux/nospec.h>
+#include <linux/pgtable.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 #include <asm/msr.h>
@@ -192,6 +193,13 @@ static int get_vendor(struct atl_vcpu *v, u32 index, u64 *value)
 
 static int put_vendor(struct atl_vcpu *v, u32 index, u64 value, bool host)
 {
+	const bool address = index != MSR_STAR && index != MSR_SYSCALL_MASK &&
+			     index != MSR_IA32_SYSENTER_CS;
+	const unsigned int unused = pgtable_l5_enabled() ? 7 : 16;
+
+	/* To load an address that is not canonical would be the host's fault. */
+	if (address && (u64)((s64)(value << unused) >> unused) != value)
+		return 1;
 	return atl_ops->set_msr(v, index, value);
 }
 

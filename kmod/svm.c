@@ -466,16 +466,9 @@ static int get_msr(struct atl_vcpu *v, u32 index, u64 *value)
 static int set_msr(struct atl_vcpu *v, u32 index, u64 value)
 {
 	u64 *field = msr_field(v, index);
-	const bool address = index != MSR_STAR && index != MSR_SYSCALL_MASK &&
-			     index != MSR_IA32_SYSENTER_CS;
 
 	if (!field)
 		return -ENOENT;
-	/* VMLOAD of an address that is not canonical is the host's fault. */
-	if (address && (u64)((s64)(value << 7) >> 7) != value)
-		return 1;
-	if (address && !pgtable_l5_enabled() && (u64)((s64)(value << 16) >> 16) != value)
-		return 1;
 	*field = value;
 	return 0;
 }
@@ -491,6 +484,7 @@ const struct atl_hw_ops atl_svm_ops = {
 	.reset_vcpu = reset_vcpu,
 	.enter = enter,
 	.handle_exit = atl_svm_handle_exit,
+	.next_rip = atl_svm_next_rip,
 	.inject = inject,
 	.no_injection = no_injection,
 	.irq_window = irq_window,

@@ -29,6 +29,7 @@ static inline void atl_svm_intercept(struct vmcb *c, unsigned int bit, bool on)
 
 extern const char *atl_svm_exit_names[ATL_MAX_EXITS];	/* NULL: no such reason */
 int atl_svm_handle_exit(struct atl_vcpu *v);
+int atl_svm_next_rip(struct atl_vcpu *v, u64 *next);
 void atl_svm_init_exits(void);
 
 /* svm_enter.S */
