@@ -2,37 +2,29 @@
 #include "cmd/net/services.h"
 
 #include <arpa/inet.h>
+#include <netinet/in.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <time.h>
-#include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
-#include <cstring>
+#include <iterator>
 #include <span>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "lib/base/endian.h"
 #include "lib/base/status_macros.h"
 #include "lib/cli/main.h"
 #include "lib/host/file.h"
+#include "lib/usernet/address.h"
 
 namespace atl::net_tool {
 namespace {
 
 constexpr uint16_t kDnsPort = 53;
-constexpr size_t kMostQuestions = 128;
-constexpr uint64_t kPatienceNs = 5'000'000'000;
-constexpr size_t kLongest = 4096;  // what EDNS clients say they take
-constexpr int kAtATime = 32;       // datagrams before somebody else has a turn
-
-uint64_t Now() {
-  timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
-}
+constexpr size_t kMaxResolvers = 3;  // as many as the C library asks
+constexpr int kBacklog = 32;
+constexpr int kAtATime = 32;  // datagrams before somebody else has a turn
 
 sockaddr_in Ipv4Socket(uint32_t address, uint16_t port) {
   sockaddr_in out = {};
@@ -63,25 +55,28 @@ absl::Status Wait(int epoll, int fd) {
   return absl::OkStatus();
 }
 
-}  // namespace
-
-absl::StatusOr<UniqueFd> BridgeServices::Listen(const std::string& bridge, uint32_t address,
-                                                uint16_t port) {
-  UniqueFd fd(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+// A socket at `address` that hears only what comes in through the bridge: others may serve
+// other interfaces.
+absl::StatusOr<UniqueFd> Listen(const std::string& bridge, int type, uint32_t address,
+                                uint16_t port) {
+  UniqueFd fd(socket(AF_INET, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   const sockaddr_in at = Ipv4Socket(address, port);
   const int on = 1;
-  // Only what comes in through the bridge, and others may serve other interfaces.
+  const bool stream = type == SOCK_STREAM;
   if (!fd.valid() ||
       setsockopt(fd.get(), SOL_SOCKET, SO_BINDTODEVICE, bridge.c_str(),
                  static_cast<socklen_t>(bridge.size())) != 0 ||
-      setsockopt(fd.get(), SOL_SOCKET, SO_BROADCAST, &on, sizeof on) != 0 ||
-      bind(fd.get(), reinterpret_cast<const sockaddr*>(&at), sizeof at) != 0) {
-    return ErrnoError(errno, absl::StrCat(bridge, ": UDP port ", port,
+      // Of a connection that was open when this was last started something may be left.
+      setsockopt(fd.get(), SOL_SOCKET, stream ? SO_REUSEADDR : SO_BROADCAST, &on, sizeof on) != 0 ||
+      bind(fd.get(), reinterpret_cast<const sockaddr*>(&at), sizeof at) != 0 ||
+      (stream && listen(fd.get(), kBacklog) != 0)) {
+    return ErrnoError(errno, absl::StrCat(bridge, ": ", stream ? "TCP" : "UDP", " port ", port,
                                           " (--no-dhcp leaves DHCP and DNS to others)"));
   }
-  RETURN_IF_ERROR(Wait(epoll_.get(), fd.get()));
   return fd;
 }
+
+}  // namespace
 
 absl::StatusOr<std::unique_ptr<BridgeServices>> BridgeServices::Start(const Wish& wish) {
   std::unique_ptr<BridgeServices> out(new BridgeServices());
@@ -95,20 +90,25 @@ absl::StatusOr<std::unique_ptr<BridgeServices>> BridgeServices::Start(const Wish
   if (o.first_lease == o.gateway) ++o.first_lease;
   o.mtu = wish.mtu;
   o.restricted = !wish.router;
+  std::vector<usernet::Endpoint> resolvers;
   for (const std::string& text : wish.resolvers.empty() ? HostsResolvers() : wish.resolvers) {
-    in_addr address;
-    if (inet_pton(AF_INET, text.c_str(), &address) == 1) {
-      out->resolvers_.push_back(Ipv4Socket(ntohl(address.s_addr), kDnsPort));
+    if (const auto address = usernet::IpAddress::Parse(text)) {
+      if (resolvers.size() < kMaxResolvers) resolvers.push_back({*address, kDnsPort});
     } else if (!wish.resolvers.empty()) {
-      return cli::UsageError(absl::StrCat("option '--resolver': '", text, "' is no IPv4 address"));
+      return cli::UsageError(absl::StrCat("option '--resolver': '", text, "' is no IP address"));
     }
   }
   out->dhcp_ = std::make_unique<usernet::DhcpServer>(o);
   out->epoll_.reset(epoll_create1(EPOLL_CLOEXEC));
   if (!out->epoll_.valid()) return ErrnoError(errno, "epoll");
   ASSIGN_OR_RETURN(out->dhcp_socket_,
-                   out->Listen(wish.bridge, INADDR_ANY, usernet::DhcpServer::kServerPort));
-  ASSIGN_OR_RETURN(out->dns_socket_, out->Listen(wish.bridge, o.gateway, kDnsPort));
+                   Listen(wish.bridge, SOCK_DGRAM, INADDR_ANY, usernet::DhcpServer::kServerPort));
+  RETURN_IF_ERROR(Wait(out->epoll_.get(), out->dhcp_socket_.get()));
+  ASSIGN_OR_RETURN(UniqueFd questions, Listen(wish.bridge, SOCK_DGRAM, o.gateway, kDnsPort));
+  ASSIGN_OR_RETURN(UniqueFd listener, Listen(wish.bridge, SOCK_STREAM, o.gateway, kDnsPort));
+  ASSIGN_OR_RETURN(out->dns_, usernet::DnsRelay::Create(std::move(questions), std::move(listener),
+                                                        std::move(resolvers)));
+  RETURN_IF_ERROR(Wait(out->epoll_.get(), out->dns_->fd()));
   return out;
 }
 
@@ -125,75 +125,14 @@ void BridgeServices::ServeDhcp() {
   }
 }
 
-void BridgeServices::PassOn(const uint8_t* bytes, size_t size, const sockaddr_in& from) {
-  const uint64_t now = Now();
-  while (!questions_.empty() &&
-         (questions_.front().until_ns < now || questions_.size() >= kMostQuestions)) {
-    // A resolver that does not answer gives way to the next.
-    ++resolver_;
-    questions_.erase(questions_.begin());
-  }
-  if (size < 12 || resolvers_.empty()) return;
-  Question question;
-  question.socket.reset(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  const sockaddr_in& to = resolvers_[resolver_ % resolvers_.size()];
-  // A port of its own for each, which the kernel chooses, and connected: an answer
-  // from elsewhere does not get in.
-  if (!question.socket.valid() ||
-      connect(question.socket.get(), reinterpret_cast<const sockaddr*>(&to), sizeof to) != 0 ||
-      send(question.socket.get(), bytes, size, 0) < 0 ||
-      !Wait(epoll_.get(), question.socket.get()).ok()) {
-    ++resolver_;
-    return;
-  }
-  question.from = from;
-  question.id = LoadBe<uint16_t>(bytes);
-  question.until_ns = now + kPatienceNs;
-  questions_.push_back(std::move(question));
-}
-
-void BridgeServices::ServeQuestions() {
-  uint8_t bytes[kLongest];
-  for (int i = 0; i < kAtATime; ++i) {
-    sockaddr_in from = {};
-    socklen_t length = sizeof from;
-    const ssize_t n = recvfrom(dns_socket_.get(), bytes, sizeof bytes, 0,
-                               reinterpret_cast<sockaddr*>(&from), &length);
-    if (n < 0) return;
-    PassOn(bytes, static_cast<size_t>(n), from);
-  }
-}
-
-void BridgeServices::ServeAnswer(int socket) {
-  const auto question =
-      std::find_if(questions_.begin(), questions_.end(),
-                   [socket](const Question& q) { return q.socket.get() == socket; });
-  if (question == questions_.end()) return;
-  uint8_t bytes[kLongest];
-  const ssize_t n = recv(socket, bytes, sizeof bytes, 0);
-  if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
-  if (n >= 12) {
-    if (LoadBe<uint16_t>(bytes) != question->id) return;
-    (void)sendto(dns_socket_.get(), bytes, static_cast<size_t>(n), 0,
-                 reinterpret_cast<const sockaddr*>(&question->from), sizeof question->from);
-  } else {
-    ++resolver_;  // nobody listens there
-  }
-  questions_.erase(question);
-}
-
 void BridgeServices::Serve() {
-  epoll_event events[16];
+  epoll_event events[2];
   const int n = epoll_wait(epoll_.get(), events, std::size(events), 0);
   for (int i = 0; i < n; ++i) {
-    const int fd = events[i].data.fd;
-    if (fd == dhcp_socket_.get()) {
+    if (events[i].data.fd == dhcp_socket_.get()) {
       ServeDhcp();
-    } else if (fd == dns_socket_.get()) {
-      ServeQuestions();
     } else {
-      // One that was given up in this round is not found.
-      ServeAnswer(fd);
+      dns_->Serve();
     }
   }
 }

@@ -242,10 +242,9 @@ Plan PlanNat(const Nat& nat, const Ruleset& rules, NftOwner* owner) {
   }
   const NftChain* input = rules.FindChain("ip", "filter", "INPUT");
   if (nat.serves && input != nullptr && input->hook == "input" && input->drops) {
-    for (const int port : {53, 67}) {
-      accepting.push_back(absl::StrCat("insert rule ip filter INPUT iifname \"", nat.link,
-                                       "\" udp dport ", port, " counter accept comment \"", comment,
-                                       "\""));
+    for (const char* const what : {"tcp dport 53", "udp dport 53", "udp dport 67"}) {
+      accepting.push_back(absl::StrCat("insert rule ip filter INPUT iifname \"", nat.link, "\" ",
+                                       what, " counter accept comment \"", comment, "\""));
     }
   }
   if (same) return plan;

@@ -201,20 +201,46 @@ assert ack[53]==b'\\5',ack
 print(*(socket.inet_ntoa(a) for a in (yours,ack[3],ack[6],ack[1])))
 """
 
-# Answers a question by its first bytes, and says so.
+# Answers a question about x.y by address 1.2.3.4, the one about large. by a truncated answer, and by
+# TCP with 60000 bytes.
 RESOLVER = """
-import socket
-s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM); s.bind(('',53)); print('ready',flush=True)
+import socket,struct,threading
+s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM); s.bind(('',53))
+l=socket.create_server(('',53))
+def answer(q,tcp):
+  end=q.index(b'\\0',12)+5
+  large=b'large' in q
+  flags=0x8180|(0x200 if large and not tcp else 0)
+  return q[:2]+struct.pack('>HHHHH',flags,1,1,0,0)+q[12:end]+(b'L'*60000 if large and tcp else b'rest')
+def talk(c):
+  with c, c.makefile('rb') as f:
+    while n:=f.read(2):
+      a=answer(f.read(struct.unpack('>H',n)[0]),True); c.sendall(struct.pack('>H',len(a))+a)
+def tcp():
+  while True: threading.Thread(target=talk,args=(l.accept()[0],),daemon=True).start()
+threading.Thread(target=tcp,daemon=True).start()
+print('ready',flush=True)
 while True:
-  d,a=s.recvfrom(4096); s.sendto(d[:2]+b'answered'+d[2:6],a)
+  d,a=s.recvfrom(4096); s.sendto(answer(d,False),a)
 """
 QUESTION = """
-import socket
+import socket,struct
+def question(i,name=b'x'):
+  return struct.pack('>HHHHHH',i,0x100,1,0,0,0)+bytes([len(name)])+name+b'\\0\\0\\1\\0\\1'
 s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM); s.settimeout(5)
 for i in range(300):
-  s.sendto(bytes([i>>8,i&255])+b'question..'+b'x'*i,('10.0.1.1',53))
-  assert s.recv(4096)==bytes([i>>8,i&255])+b'answeredques',i
-s.sendto(b'short',('10.0.1.1',53))
+  q=question(i); s.sendto(q,('10.0.1.1',53))
+  a=s.recv(4096)
+  assert a[:2]==q[:2] and a[2]&0x80 and a[12:]==q[12:]+b'rest',(i,a)
+# What is no question is answered by nobody.
+s.sendto(b'short',('10.0.1.1',53)); s.sendto(question(1)[:2]+b'\\x81'+question(1)[3:],('10.0.1.1',53))
+s.sendto(question(400,b'large'),('10.0.1.1',53))
+assert s.recv(4096)[2]&2
+with socket.create_connection(('10.0.1.1',53),timeout=5) as c, c.makefile('rb') as f:
+  for i in range(20):
+    q=question(i,b'large'); c.sendall(struct.pack('>H',len(q))+q)
+    a=f.read(struct.unpack('>H',f.read(2))[0])
+    assert a[:2]==q[:2] and a.endswith(b'L'*60000),(i,len(a))
 print('all')
 """
 
@@ -226,7 +252,7 @@ def test_addresses_and_names_in_the_foreground():
     # A host that lets nothing in but answers.
     sh("iptables-nft -P INPUT DROP; iptables-nft -P FORWARD DROP; "
        "iptables-nft -A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT; "
-       "iptables-nft -A INPUT -p tcp -j ACCEPT")
+       "iptables-nft -A INPUT -p tcp --dport 7777 -j ACCEPT")
     rules = sh("iptables-nft -S").stdout
     p = foreground("bridge", "up", "br0", "--subnet", "10.0.1.1/24", "--resolver", "203.0.113.9",
                    "--resolver", "203.0.113.10")
@@ -242,7 +268,9 @@ def test_addresses_and_names_in_the_foreground():
         guest.run("ip", "route", "add", "default", "via", said[1])
         check(asks(guest, "203.0.113.9") == "203.0.113.1")
         check(guest.run(sys.executable, "-c", QUESTION).stdout == "all\n")
-    check("--dport 67" in sh("iptables-nft -S").stdout, "iptables does not know the rule")
+    said = sh("iptables-nft -S").stdout
+    for what in ("udp -m udp --dport 67", "udp -m udp --dport 53", "tcp -m tcp --dport 53"):
+        check(what in said or what.replace("-m udp ", "").replace("-m tcp ", "") in said, what, said)
     # It serves this bridge alone: another may have the ports.
     q = foreground("bridge", "up", "br1", "--subnet", "10.0.2.1/24")
     for process in (p, q):
