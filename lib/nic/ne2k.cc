@@ -448,10 +448,12 @@ bool Ne2k::Receive(const net::Frame& in) {
   const unsigned pages = static_cast<unsigned>((kRingHeader + length + kPage - 1) / kPage);
   const unsigned ring = stop - start;
   if (pages >= ring) return true;  // never fits
-  // A boundary outside of the ring stops nobody.
-  const bool inside = s_.boundary >= start && s_.boundary < stop;
+  // Linux' 8390.c writes the page before the next frame's, where the ring begins, too: the page
+  // before its first one is its last. Any other boundary outside of the ring stops nobody.
+  const unsigned boundary = s_.boundary + 1u == start ? stop - 1 : s_.boundary;
+  const bool inside = boundary >= start && boundary < stop;
   const unsigned free =
-      !inside || s_.boundary == s_.current ? ring : (s_.boundary + ring - s_.current) % ring;
+      !inside || boundary == s_.current ? ring : (boundary + ring - s_.current) % ring;
   if (pages >= free) {
     // The driver may have acknowledged more than it has read, and nothing further
     // comes to tell it so.

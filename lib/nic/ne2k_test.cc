@@ -209,6 +209,19 @@ TEST_F(Ne2kTest, ReceivesRoundTheRing) {
 
 // Linux' 8390.c acknowledges after it has read at most ten frames: where the ring is
 // full then, a frame that waits must make an interrupt.
+// As Linux' 8390.c does when the frame that it has read ends with the ring.
+TEST_F(Ne2kTest, ABoundaryBelowTheRingIsItsLastPage) {
+  Start();
+  Out(BNRY, kRingStart - 1);
+  unsigned taken = 0;
+  while (rig.port.Deliver(Frame(1000 + taken)) && taken < 100) ++taken;
+  EXPECT_EQ(taken, (kRingStop - kRingStart - 1) / 4);
+  Out(BNRY, kRingStop - 1);
+  const std::vector<Bytes> got = ReadRing();
+  ASSERT_EQ(got.size(), taken);
+  for (unsigned i = 0; i < taken; ++i) EXPECT_EQ(got[i], Frame(1000 + i)) << i;
+}
+
 TEST_F(Ne2kTest, FullRingInterruptsAgain) {
   Start();
   while (rig.port.Deliver(Frame(1000))) {
