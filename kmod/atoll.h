@@ -8,8 +8,12 @@
  *   (v) vm->lock         creation of vCPUs
  *   (s) vm->slots_sem    memory slots. Readers may sleep in page faults, which
  *                        run the mmu notifiers: those never take it
+ *   (f) vm->irqfd_lock   the VM's irqfds
+ *   (b) vm->bus_sem      ioeventfds
  *   (m) vm->mmu_lock     nested page tables, and slots against the notifiers:
  *                        who writes slots holds (s) for writing and (m)
+ *   (i) vm->irq_lock     interrupt controllers and the clock; interrupts off, in
+ *                        callbacks too. Below it only wait queues and timers
  *   (g) atl_hw_lock      how many VMs keep the processors enabled; list of VMs
  *   (c) constant after creation
  *   (p) of the processor that runs the vCPU, with interrupts off
@@ -27,10 +31,13 @@
 #include <linux/rwsem.h>
 #include <linux/spinlock.h>
 #include <linux/types.h>
+#include <linux/wait.h>
+#include <linux/workqueue.h>
 #include <asm/fpu/api.h>
 #include <asm/fpu/types.h>
 
 #include "emul.h"
+#include "irq.h"
 #include "stats.h"
 
 /* An architectural number, not our structure's: KVM's ABI has no name for it. */
@@ -85,6 +92,18 @@ struct atl_vm {
 
 	u64 tsc_offset;			/* (v) of the last TSC that was set */
 	u64 msr_exits;			/* KVM_CAP_X86_USER_SPACE_MSR */
+
+	spinlock_t irq_lock;
+	struct atl_irq *irq;		/* (v) for writing, once; NULL: user space's */
+	u32 boot_id;			/* (v) the vCPU that starts */
+	u64 clock_tsc, clock_ns;	/* (i) at this TSC of the host it was this time */
+	struct mutex irqfd_lock;
+	struct list_head irqfds;	/* (f) */
+	struct work_struct irqfd_work;
+	struct rw_semaphore bus_sem;
+	struct list_head ioeventfds;	/* (b) */
+	unsigned int nr_ioeventfds;	/* (b) for writing */
+
 	struct atl_vm_stats stats;
 	struct list_head list;		/* (g) */
 	struct dentry *debugfs;
@@ -130,6 +149,11 @@ struct atl_vcpu {
 	struct kvm_run *run;		/* (c) shared with user space: read once */
 	void *pio;			/* (c) likewise, the page after it */
 	void *hw;			/* (c) of the vendor */
+	struct atl_lapic *lapic;	/* (c) NULL: user space's */
+	struct wait_queue_head wait;	/* where it is halted */
+	bool kicked;			/* something new: look before entering */
+	bool woken;			/* by somebody, for a counter */
+	bool clock_stale;		/* its page is to be written */
 
 	/* All of the following is (u). */
 	u64 reg[16];
@@ -149,6 +173,8 @@ struct atl_vcpu {
 	bool nmi_iret, nmi_step;
 	u64 nmi_iret_rip;
 	u32 mp_state;
+	int extint;			/* user space's PIC: a vector, -1: none */
+	int eoi_vector;			/* user space's IOAPIC is to be told; -1: none */
 
 	struct kvm_cpuid_entry2 *cpuid;
 	unsigned int nr_cpuid;
@@ -158,6 +184,9 @@ struct atl_vcpu {
 
 	u64 tsc_offset, tsc_aux, tsc_adjust, pat, misc_enable, mcg_status;
 	u64 mtrr_def, mtrr_fixed[11], mtrr_var[16];
+	u64 clock_msr, wall_clock_msr;
+	u32 clock_version;
+	bool clock_stopped;
 
 	enum atl_pending waiting;
 	struct atl_emul emul;
@@ -186,6 +215,12 @@ struct atl_vcpu {
 	struct atl_vcpu_stats stats;
 	struct dentry *debugfs;
 };
+
+/* The PIC is the kernel's: user space puts no interrupts in. */
+static inline bool atl_pic_here(const struct atl_vcpu *v)
+{
+	return v->lapic && !v->vm->irq->split;
+}
 
 /* Results of exit handlers and of what they call. Negative: an errno. */
 enum { ATL_TO_USER = 0, ATL_RESUME = 1 };
@@ -312,6 +347,55 @@ int atl_exit_debug_register(struct atl_vcpu *v, unsigned int n, bool write, unsi
 void atl_set_gpr(struct atl_vcpu *v, unsigned int n, u64 value);
 u64 atl_get_gpr(struct atl_vcpu *v, unsigned int n);
 
+/* irq.c */
+void atl_kick(struct atl_vcpu *v);
+bool atl_irq_waits(struct atl_vcpu *v);
+int atl_irq_take(struct atl_vcpu *v);
+void atl_irq_free(struct atl_vm *vm);
+int atl_irq_enable_cap(struct atl_vm *vm, const struct kvm_enable_cap *cap);
+long atl_irq_vm_ioctl(struct atl_vm *vm, unsigned int ioctl, unsigned long arg);
+long atl_irq_vcpu_ioctl(struct atl_vcpu *v, unsigned int ioctl, unsigned long arg);
+
+/* halt.c */
+int atl_halt(struct atl_vcpu *v);
+int atl_before_entry(struct atl_vcpu *v);
+int atl_get_mp_state(struct atl_vcpu *v, void __user *arg);
+int atl_set_mp_state(struct atl_vcpu *v, void __user *arg);
+
+/* lapic.c, what others than irq.c use; without (i) */
+void atl_lapic_set_cr8(struct atl_vcpu *v, u64 cr8);
+bool atl_lapic_base_valid(struct atl_vcpu *v, u64 value);
+int atl_lapic_set_base(struct atl_vcpu *v, u64 value, bool host);
+bool atl_lapic_page(struct atl_vcpu *v, u64 gpa);
+void atl_lapic_tsc_changed(struct atl_vcpu *v);
+int atl_lapic_get_msr(struct atl_vcpu *v, u32 index, u64 *value);
+int atl_lapic_set_msr(struct atl_vcpu *v, u32 index, u64 value, bool host);
+int atl_lapic_get_deadline(struct atl_vcpu *v, u32 index, u64 *value);
+int atl_lapic_set_deadline(struct atl_vcpu *v, u32 index, u64 value, bool host);
+int atl_lapic_get(struct atl_vcpu *v, void __user *arg);
+int atl_lapic_put(struct atl_vcpu *v, void __user *arg);
+
+/* irqfd.c, bus.c */
+void atl_irqfd_init(struct atl_vm *vm);
+void atl_irqfd_release(struct atl_vm *vm);
+void atl_bus_init(struct atl_vm *vm);
+void atl_bus_free(struct atl_vm *vm);
+int atl_ioeventfd(struct atl_vm *vm, void __user *arg);
+bool atl_bus_read(struct atl_vcpu *v, bool mmio, u64 addr, u32 len, void *data);
+bool atl_bus_write(struct atl_vcpu *v, bool mmio, u64 addr, u32 len, const void *data);
+u32 atl_bus_pio(struct atl_vcpu *v);
+
+/* clock.c */
+bool atl_clock_usable(void);
+void atl_clock_tsc_changed(struct atl_vcpu *v);
+void atl_clock_update(struct atl_vcpu *v);
+int atl_clock_get_msr(struct atl_vcpu *v, u32 index, u64 *value);
+int atl_clock_set_msr(struct atl_vcpu *v, u32 index, u64 value, bool host);
+int atl_get_clock(struct atl_vm *vm, void __user *arg);
+int atl_set_clock(struct atl_vm *vm, void __user *arg);
+int atl_clock_stopped(struct atl_vcpu *v);
+int atl_tsc_attr(struct atl_vcpu *v, unsigned int ioctl, void __user *arg);
+
 /* x86.c */
 void atl_reset(struct atl_vcpu *v, bool init);
 int atl_set_cr0(struct atl_vcpu *v, u64 value);
@@ -339,6 +423,8 @@ u64 atl_host_xcr0(void);
 int atl_get_msr(struct atl_vcpu *v, u32 index, u64 *value, bool host);
 int atl_set_msr(struct atl_vcpu *v, u32 index, u64 value, bool host);
 int atl_msr_list(struct kvm_msr_list __user *to);
+int atl_feature_msr_list(struct kvm_msr_list __user *to);
+int atl_feature_msrs(struct kvm_msrs __user *arg);
 int atl_msrs_ioctl(struct atl_vcpu *v, struct kvm_msrs __user *arg, bool set);
 
 /* emulate.c, pio.c */

@@ -89,6 +89,7 @@ static void show(const struct leaf *l, u32 index, struct kvm_cpuid_entry2 *e)
 		break;
 	case 0x1:
 		e->ecx |= B(31);	/* a hypervisor */
+		e->ecx |= B(21);	/* x2APIC, whatever the processor has */
 		break;
 	case 0x6:
 		e->eax = B(2);		/* the APIC's timer does not stop */
@@ -123,6 +124,9 @@ static void show_hypervisor(struct kvm_cpuid_entry2 *e)
 	e[0].edx = s[2];
 	e[1].function = ATL_CPUID_FEATURES;
 	e[1].eax = BIT(KVM_FEATURE_NOP_IO_DELAY);
+	if (atl_clock_usable())
+		e[1].eax |= BIT(KVM_FEATURE_CLOCKSOURCE) | BIT(KVM_FEATURE_CLOCKSOURCE2) |
+			    BIT(KVM_FEATURE_CLOCKSOURCE_STABLE_BIT);
 }
 
 static int copy_in(struct kvm_cpuid2 __user *arg, u32 *n)

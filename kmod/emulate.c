@@ -6,7 +6,8 @@
  *
  * The emulator works on a copy of the registers. Its memory functions, below,
  * walk the guest's page tables; what lies in a slot is read and written there
- * at once, the rest is user space's: a read that has no answer yet ends the
+ * at once, so are devices in the kernel, whose registers bear to be read twice; the
+ * rest is user space's: a read that has no answer yet ends the
  * attempt, KVM_EXIT_MMIO asks, and the instruction is emulated from its start
  * with the answers so far. Nothing has changed until then. Writes are only
  * collected; when the instruction is complete its registers are taken over,
@@ -52,7 +53,7 @@ static int read_part(struct atl_vcpu *v, u64 gpa, void *data, unsigned int len)
 
 		if (r == -EFAULT)
 			return ATL_EMUL_UNKNOWN;
-		if (r) {
+		if (r && !atl_bus_read(v, true, gpa, n, data)) {
 			if (v->replayed == ATL_MAX_FRAGMENTS)
 				return ATL_EMUL_UNKNOWN;
 			f = &v->reads[v->replayed];
@@ -223,6 +224,19 @@ static int mmio_exit(struct atl_vcpu *v, const struct atl_fragment *f, bool writ
 	return ATL_TO_USER;
 }
 
+/* Those that are for devices here are done, the next other one is user space's. */
+static int write_out(struct atl_vcpu *v)
+{
+	for (; v->next_write < v->nr_writes; v->next_write++) {
+		const struct atl_fragment *f = &v->writes[v->next_write];
+
+		if (!atl_bus_write(v, true, f->gpa, f->len, f->data))
+			return mmio_exit(v, f, true);
+	}
+	v->nr_writes = 0;
+	return ATL_RESUME;
+}
+
 int atl_emulate(struct atl_vcpu *v)
 {
 	struct atl_emul *e = &v->emul;
@@ -244,10 +258,8 @@ int atl_emulate(struct atl_vcpu *v)
 	memcpy(v->reg, e->reg, sizeof(v->reg));
 	v->rflags = e->rflags;
 	atl_skip(v, e->rip);
-	if (!v->nr_writes)
-		return ATL_RESUME;
 	v->next_write = 0;
-	return mmio_exit(v, &v->writes[0], true);
+	return write_out(v);
 }
 
 int atl_mmio_complete(struct atl_vcpu *v)
@@ -259,8 +271,6 @@ int atl_mmio_complete(struct atl_vcpu *v)
 		return atl_emulate(v);
 	}
 	v->waiting = ATL_NOTHING;
-	if (++v->next_write < v->nr_writes)
-		return mmio_exit(v, &v->writes[v->next_write], true);
-	v->nr_writes = 0;
-	return ATL_RESUME;
+	v->next_write++;
+	return write_out(v);
 }

@@ -11,10 +11,11 @@
  * injected again, and it goes in with the next entry, before anything else.
  *
  * Order at an entry: what was injected; then a pending exception, which belongs
- * to the instruction before; then an NMI; interrupts last. The interrupt
- * controller is in user space: it puts a vector in with KVM_INTERRUPT when
- * kvm_run says that the guest can take one, and asks for an interrupt window
- * when it cannot. The window is an exit as soon as the guest can.
+ * to the instruction before; then an NMI; interrupts last. Where the interrupt
+ * controllers are in the kernel, a vector is taken from them when the guest can
+ * take it (irq.c). Where they are in user space, that puts a vector in with
+ * KVM_INTERRUPT when kvm_run says that the guest can take one. Either asks for
+ * an interrupt window when it cannot: an exit as soon as the guest can.
  *
  * After an NMI others wait until its IRET is done. The IRET exits before it
  * executes; where nothing waits, the next exit at another address opens NMIs
@@ -85,7 +86,7 @@ bool atl_interrupt_allowed(struct atl_vcpu *v)
 
 bool atl_ready_for_interrupt(struct atl_vcpu *v)
 {
-	return atl_interrupt_allowed(v) && !v->interrupt.injected && !v->exception.injected &&
+	return atl_interrupt_allowed(v) && v->extint < 0 && !v->interrupt.injected && !v->exception.injected &&
 	       !v->exception.pending && !v->nmi_injected;
 }
 
@@ -135,8 +136,18 @@ int atl_prepare_events(struct atl_vcpu *v)
 	} else if (v->nmi_masked) {
 		atl_ops->nmi_window(v);
 	}
-	atl_ops->irq_window(v, READ_ONCE(v->run->request_interrupt_window) &&
-			       !atl_ready_for_interrupt(v));
+	if (!busy && !v->nmi_injected && atl_irq_waits(v) && atl_interrupt_allowed(v)) {
+		const int vector = atl_irq_take(v);
+
+		if (vector >= 0) {
+			v->interrupt = (struct atl_event){ .injected = true, .vector = vector };
+			v->stats.irq_injections++;
+			atl_ops->inject(v, ATL_INJECT_INTERRUPT, &v->interrupt);
+		}
+	}
+	atl_ops->irq_window(v, atl_irq_waits(v) ||
+			       (!atl_pic_here(v) && !atl_ready_for_interrupt(v) &&
+				READ_ONCE(v->run->request_interrupt_window)));
 	return ATL_RESUME;
 }
 
@@ -214,6 +225,8 @@ int atl_set_events(struct atl_vcpu *v, const struct kvm_vcpu_events *e)
 		.vector = e->interrupt.nr,
 		.soft = e->interrupt.soft,
 	};
+	if (e->flags & KVM_VCPUEVENT_VALID_SIPI_VECTOR && v->lapic)
+		WRITE_ONCE(v->lapic->sipi_vector, e->sipi_vector);
 	if (e->flags & KVM_VCPUEVENT_VALID_SHADOW)
 		atl_ops->set_shadow(v, e->interrupt.shadow);
 	v->nmi_injected = e->nmi.injected;

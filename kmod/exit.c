@@ -64,9 +64,9 @@ int atl_exit_write_cr8(struct atl_vcpu *v, u64 value, u64 next_rip)
 
 	if (value > 15)
 		return atl_exit_protection(v);
-	v->cr8 = value;
+	atl_lapic_set_cr8(v, value);
 	atl_skip(v, next_rip);
-	if (value >= before)
+	if (value >= before || v->lapic)
 		return ATL_RESUME;
 	/* A lower priority may let an interrupt through: user space knows. */
 	v->run->exit_reason = KVM_EXIT_SET_TPR;
@@ -124,9 +124,7 @@ int atl_exit_halt(struct atl_vcpu *v)
 
 	if (r != ATL_RESUME || v->exception.pending)
 		return r;
-	v->stats.halt_exits++;
-	v->run->exit_reason = KVM_EXIT_HLT;
-	return ATL_TO_USER;
+	return atl_halt(v);
 }
 
 int atl_exit_hypercall(struct atl_vcpu *v)

@@ -51,6 +51,7 @@ static void set_tsc(struct atl_vcpu *v, u64 value, bool host)
 	}
 	v->tsc_offset = offset;
 	atl_ops->state_changed(v);
+	atl_clock_tsc_changed(v);
 }
 
 static int get_tsc(struct atl_vcpu *v, u32 index, u64 *value)
@@ -76,6 +77,7 @@ static int put_tsc_adjust(struct atl_vcpu *v, u32 index, u64 value, bool host)
 	if (!host) {
 		v->tsc_offset += value - v->tsc_adjust;
 		atl_ops->state_changed(v);
+		atl_clock_tsc_changed(v);
 	}
 	v->tsc_adjust = value;
 	return 0;
@@ -89,10 +91,7 @@ static int get_apic_base(struct atl_vcpu *v, u32 index, u64 *value)
 
 static int put_apic_base(struct atl_vcpu *v, u32 index, u64 value, bool host)
 {
-	if (value & ~(GENMASK_ULL(35, 12) | BIT(8) | BIT(11)))
-		return 1;
-	v->apic_base = value;
-	return 0;
+	return atl_lapic_set_base(v, value, host);
 }
 
 static int get_efer(struct atl_vcpu *v, u32 index, u64 *value)
@@ -225,11 +224,13 @@ static const struct row {
 	int (*set)(struct atl_vcpu *v, u32 index, u64 value, bool host);
 	u64 fixed;		/* where get is NULL */
 	bool swallow;		/* where set is NULL: no fault */
+	bool feature;		/* the device tells it, before there is a vCPU */
 } rows[] = {
 	{ MSR_IA32_TSC, MSR_IA32_TSC, true, get_tsc, put_tsc },
+	{ MSR_KVM_WALL_CLOCK, MSR_KVM_SYSTEM_TIME, true, atl_clock_get_msr, atl_clock_set_msr },
 	{ MSR_IA32_APICBASE, MSR_IA32_APICBASE, false, get_apic_base, put_apic_base },
 	{ MSR_IA32_TSC_ADJUST, MSR_IA32_TSC_ADJUST, true, get_tsc_adjust, put_tsc_adjust },
-	{ MSR_IA32_UCODE_REV, MSR_IA32_UCODE_REV, false, NULL, NULL, 0x01000065, true },
+	{ MSR_IA32_UCODE_REV, MSR_IA32_UCODE_REV, false, NULL, NULL, 0x01000065, true, true },
 	{ MSR_MTRRcap, MSR_MTRRcap, false, NULL, NULL, 0x500 | NR_VARIABLE_MTRRS },
 	{ MSR_IA32_SYSENTER_CS, MSR_IA32_SYSENTER_EIP, true, get_vendor, put_vendor },
 	{ MSR_IA32_MCG_CAP, MSR_IA32_MCG_CAP, false, NULL, NULL, 0 },
@@ -241,6 +242,11 @@ static const struct row {
 	{ MSR_MTRRfix4K_C0000, MSR_MTRRfix4K_F8000, false, get_mtrr, put_mtrr },
 	{ MSR_IA32_CR_PAT, MSR_IA32_CR_PAT, true, get_pat, put_pat },
 	{ MSR_MTRRdefType, MSR_MTRRdefType, false, get_mtrr, put_mtrr },
+	{ MSR_IA32_TSC_DEADLINE, MSR_IA32_TSC_DEADLINE, true, atl_lapic_get_deadline,
+	  atl_lapic_set_deadline },
+	{ APIC_BASE_MSR, APIC_BASE_MSR + 0xff, false, atl_lapic_get_msr, atl_lapic_set_msr },
+	{ MSR_KVM_WALL_CLOCK_NEW, MSR_KVM_SYSTEM_TIME_NEW, true, atl_clock_get_msr,
+	  atl_clock_set_msr },
 	{ MSR_EFER, MSR_EFER, false, get_efer, put_efer },
 	{ MSR_STAR, MSR_SYSCALL_MASK, true, get_vendor, put_vendor },
 	{ MSR_FS_BASE, MSR_KERNEL_GS_BASE, false, get_vendor, put_vendor },
@@ -253,7 +259,8 @@ static const struct row {
 	{ MSR_VM_HSAVE_PA, MSR_VM_HSAVE_PA, false, NULL, NULL, 0, true },
 	{ MSR_AMD64_LS_CFG, MSR_AMD64_LS_CFG, false, NULL, NULL, 0, true },
 	{ MSR_AMD64_DC_CFG, MSR_AMD64_DC_CFG, false, NULL, NULL, 0, true },
-	{ MSR_AMD64_DE_CFG, MSR_AMD64_DE_CFG, false, NULL, NULL, BIT(1), true },	/* LFENCE waits */
+	/* LFENCE waits */
+	{ MSR_AMD64_DE_CFG, MSR_AMD64_DE_CFG, false, NULL, NULL, BIT(1), true, true },
 	{ MSR_AMD64_BU_CFG2, MSR_AMD64_BU_CFG2, false, NULL, NULL, 0, true },
 };
 
@@ -274,8 +281,15 @@ int atl_get_msr(struct atl_vcpu *v, u32 index, u64 *value, bool host)
 
 	if (!r)
 		return -ENOENT;
-	if (r->get)
-		return r->get(v, index, value);
+	if (r->get) {
+		const int ret = r->get(v, index, value);
+
+		/* One that is listed for all VMs, of an APIC that this one has not. */
+		if (ret != -ENOENT || !host || !r->listed)
+			return ret;
+		*value = 0;
+		return 0;
+	}
 	*value = r->fixed;
 	return 0;
 }
@@ -286,12 +300,20 @@ int atl_set_msr(struct atl_vcpu *v, u32 index, u64 value, bool host)
 
 	if (!r)
 		return -ENOENT;
-	if (r->set)
-		return r->set(v, index, value, host);
+	if (r->set) {
+		const int ret = r->set(v, index, value, host);
+
+		return ret == -ENOENT && host && r->listed ? 0 : ret;
+	}
 	return r->swallow || (host && value == r->fixed) ? 0 : 1;
 }
 
-int atl_msr_list(struct kvm_msr_list __user *arg)
+static bool listed(const struct row *r, bool feature)
+{
+	return feature ? r->feature : r->listed;
+}
+
+static int list(struct kvm_msr_list __user *arg, bool feature)
 {
 	u32 room, n = 0, index;
 	unsigned int i;
@@ -299,7 +321,7 @@ int atl_msr_list(struct kvm_msr_list __user *arg)
 	if (get_user(room, &arg->nmsrs))
 		return -EFAULT;
 	for (i = 0; i < ARRAY_SIZE(rows); i++)
-		if (rows[i].listed)
+		if (listed(&rows[i], feature))
 			n += rows[i].last - rows[i].first + 1;
 	if (put_user(n, &arg->nmsrs))
 		return -EFAULT;
@@ -307,10 +329,45 @@ int atl_msr_list(struct kvm_msr_list __user *arg)
 		return -E2BIG;
 	n = 0;
 	for (i = 0; i < ARRAY_SIZE(rows); i++)
-		for (index = rows[i].first; rows[i].listed && index <= rows[i].last; index++)
+		for (index = rows[i].first; listed(&rows[i], feature) && index <= rows[i].last;
+		     index++)
 			if (put_user(index, &arg->indices[n++]))
 				return -EFAULT;
 	return 0;
+}
+
+int atl_msr_list(struct kvm_msr_list __user *arg)
+{
+	return list(arg, false);
+}
+
+int atl_feature_msr_list(struct kvm_msr_list __user *arg)
+{
+	return list(arg, true);
+}
+
+/* KVM_GET_MSRS of the device: how many were read before one that is no feature's. */
+int atl_feature_msrs(struct kvm_msrs __user *arg)
+{
+	struct kvm_msr_entry e;
+	const struct row *r;
+	u32 n, i;
+
+	if (get_user(n, &arg->nmsrs))
+		return -EFAULT;
+	if (n >= ATL_MAX_MSRS)
+		return -E2BIG;
+	for (i = 0; i < n; i++) {
+		if (copy_from_user(&e, &arg->entries[i], sizeof(e)))
+			return -EFAULT;
+		r = find(e.index);
+		if (!r || !r->feature)
+			break;
+		e.data = r->fixed;
+		if (copy_to_user(&arg->entries[i], &e, sizeof(e)))
+			return -EFAULT;
+	}
+	return i;
 }
 
 /* How many were read or written before the first that could not be. */

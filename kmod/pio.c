@@ -26,7 +26,13 @@ static void add_to_reg(struct atl_vcpu *v, int reg, s64 delta)
 static int io_exit(struct atl_vcpu *v)
 {
 	struct kvm_run *run = v->run;
+	const u32 done = atl_bus_pio(v);
 
+	v->stats.io_exits++;
+	if (done) {		/* the instruction comes back for the rest */
+		v->io.count = done;
+		return atl_pio_complete(v);
+	}
 	run->exit_reason = KVM_EXIT_IO;
 	run->io.direction = v->io.in ? KVM_EXIT_IO_IN : KVM_EXIT_IO_OUT;
 	run->io.size = v->io.size;
@@ -34,7 +40,6 @@ static int io_exit(struct atl_vcpu *v)
 	run->io.count = v->io.count;
 	run->io.data_offset = PAGE_SIZE;
 	v->waiting = v->io.in ? ATL_PIO_IN : ATL_PIO_OUT;
-	v->stats.io_exits++;
 	return ATL_TO_USER;
 }
 

@@ -5,7 +5,8 @@
  * Theory of operation
  *
  *	what user space answered goes to who waits for it
- *	loop: events are chosen
+ *	loop: a vCPU that is halted waits (halt.c)
+ *	      events are chosen
  *	      interrupts off, mode = in guest
  *	      signal, flush or reschedule meanwhile? not entered
  *	      world switch
@@ -97,9 +98,9 @@ static __always_inline void switch_worlds(struct atl_vcpu *v)
 	atl_ops->enter(v);
 }
 
-static bool must_stay(void)
+static bool must_stay(struct atl_vcpu *v)
 {
-	return signal_pending(current) || need_resched() || READ_ONCE(current->task_works);
+	return READ_ONCE(v->kicked) || signal_pending(current) || need_resched() || READ_ONCE(current->task_works);
 }
 
 /* False: not entered, because something waits for this thread. */
@@ -115,9 +116,9 @@ static bool enter(struct atl_vcpu *v)
 	local_irq_disable();
 	v->cpu = smp_processor_id();
 	WRITE_ONCE(v->mode, ATL_IN_GUEST);
-	smp_mb();	/* pairs with that of atl_mmu_flush() */
+	smp_mb();	/* pairs with those of atl_mmu_flush() and atl_kick() */
 	gen = atomic64_read(&v->vm->tlb_gen);
-	if (must_stay()) {
+	if (must_stay(v)) {
 		WRITE_ONCE(v->mode, ATL_OUTSIDE);
 		local_irq_enable();
 		preempt_enable();
@@ -177,6 +178,13 @@ static int loop(struct atl_vcpu *v)
 	for (;;) {
 		if (READ_ONCE(v->vm->dead))
 			return -EIO;
+		r = atl_before_entry(v);
+		if (r == -EINTR) {
+			v->run->exit_reason = KVM_EXIT_INTR;
+			v->stats.signal_exits++;
+		}
+		if (r <= 0)
+			return r;
 		r = atl_prepare_events(v);
 		if (r <= 0)
 			return r;
@@ -185,7 +193,8 @@ static int loop(struct atl_vcpu *v)
 			if (r <= 0)
 				return r;
 		}
-		if (READ_ONCE(v->run->request_interrupt_window) && atl_ready_for_interrupt(v)) {
+		if (!atl_pic_here(v) && READ_ONCE(v->run->request_interrupt_window) &&
+		    atl_ready_for_interrupt(v)) {
 			v->run->exit_reason = KVM_EXIT_IRQ_WINDOW_OPEN;
 			v->stats.request_irq++;
 			return 0;
@@ -207,7 +216,7 @@ static void tell_user(struct atl_vcpu *v)
 	run->flags = 0;
 	run->cr8 = v->cr8;
 	run->apic_base = v->apic_base;
-	run->ready_for_interrupt_injection = atl_ready_for_interrupt(v);
+	run->ready_for_interrupt_injection = atl_pic_here(v) || atl_ready_for_interrupt(v);
 }
 
 int atl_run(struct atl_vcpu *v)
@@ -222,11 +231,13 @@ int atl_run(struct atl_vcpu *v)
 	run->flags = 0;
 	fpu_swap_kvm_fpstate(&v->fpu, true);
 	v->stats.host_state_reload++;
-	if (cr8 > 15) {
+	/* Where the APIC is here its priority is the truth. */
+	if (!v->lapic && cr8 > 15) {
 		r = -EINVAL;
 		goto out;
 	}
-	v->cr8 = cr8;
+	if (!v->lapic)
+		v->cr8 = cr8;
 	r = take_answer(v);
 	if (r <= 0)
 		goto out;

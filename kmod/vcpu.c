@@ -186,21 +186,17 @@ static int interrupt(struct atl_vcpu *v, void __user *arg)
 		return -EFAULT;
 	if (i.irq >= 256)
 		return -EINVAL;
+	if (atl_pic_here(v))
+		return -ENXIO;
+	if (v->lapic) {		/* the APIC's LINT0 decides when */
+		if (v->extint >= 0)
+			return -EEXIST;
+		v->extint = i.irq;
+		return 0;
+	}
 	v->interrupt = (struct atl_event) { .injected = true, .vector = i.irq };
 	v->stats.irq_injections++;
 	return 0;
-}
-
-static int mp_state(struct atl_vcpu *v, void __user *arg, bool set)
-{
-	struct kvm_mp_state m = { .mp_state = v->mp_state };
-
-	if (!set)
-		return copy_to_user(arg, &m, sizeof(m)) ? -EFAULT : 0;
-	if (copy_from_user(&m, arg, sizeof(m)))
-		return -EFAULT;
-	/* The other states are an interrupt controller's, and it is user space's. */
-	return m.mp_state == KVM_MP_STATE_RUNNABLE ? 0 : -EINVAL;
 }
 
 static int signal_mask(struct atl_vcpu *v, struct kvm_signal_mask __user *arg)
@@ -289,9 +285,9 @@ static long locked_ioctl(struct atl_vcpu *v, unsigned int ioctl, unsigned long a
 		v->nmi_pending = min(v->nmi_pending + 1, 2u);
 		return 0;
 	case KVM_GET_MP_STATE:
-		return mp_state(v, argp, false);
+		return atl_get_mp_state(v, argp);
 	case KVM_SET_MP_STATE:
-		return mp_state(v, argp, true);
+		return atl_set_mp_state(v, argp);
 	case KVM_SET_SIGNAL_MASK:
 		return signal_mask(v, argp);
 	case KVM_TRANSLATE:
@@ -302,7 +298,7 @@ static long locked_ioctl(struct atl_vcpu *v, unsigned int ioctl, unsigned long a
 		/* Without scaling only the host's own rate can be had. */
 		return !arg || arg == tsc_khz ? 0 : -EINVAL;
 	default:
-		return -EINVAL;
+		return atl_irq_vcpu_ioctl(v, ioctl, arg);
 	}
 }
 
@@ -363,6 +359,7 @@ static const struct file_operations vcpu_fops = {
 
 void atl_vcpu_free(struct atl_vcpu *v)
 {
+	atl_lapic_free(v);
 	if (v->hw)
 		atl_ops->destroy_vcpu(v);
 	if (v->fpu.fpstate)
@@ -381,6 +378,8 @@ static struct atl_vcpu *new_vcpu(struct atl_vm *vm, u32 id)
 	if (!v)
 		return ERR_PTR(-ENOMEM);
 	mutex_init(&v->mutex);
+	init_waitqueue_head(&v->wait);
+	v->extint = v->eoi_vector = -1;
 	v->vm = vm;
 	v->id = id;
 	v->cpu = -1;
@@ -389,7 +388,8 @@ static struct atl_vcpu *new_vcpu(struct atl_vm *vm, u32 id)
 	v->tsc_offset = vm->tsc_offset;
 	v->run = (struct kvm_run *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
 	v->pio = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
-	if (!v->run || !v->pio || !fpu_alloc_guest_fpstate(&v->fpu) || atl_ops->create_vcpu(v)) {
+	if (!v->run || !v->pio || !fpu_alloc_guest_fpstate(&v->fpu) || atl_ops->create_vcpu(v) ||
+	    (vm->irq && atl_lapic_create(v))) {
 		atl_vcpu_free(v);
 		return ERR_PTR(-ENOMEM);
 	}

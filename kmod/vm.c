@@ -275,7 +275,7 @@ static int enable_cap(struct atl_vm *vm, void __user *arg)
 		WRITE_ONCE(vm->msr_exits, cap.args[0]);
 		return 0;
 	default:
-		return -EINVAL;
+		return atl_irq_enable_cap(vm, &cap);
 	}
 }
 
@@ -310,12 +310,13 @@ static long vm_ioctl(struct file *file, unsigned int ioctl, unsigned long arg)
 	case KVM_GET_STATS_FD:
 		return atl_stats_fd(vm, NULL);
 	default:
-		return -ENOTTY;
+		return atl_irq_vm_ioctl(vm, ioctl, arg);
 	}
 }
 
 static int vm_release(struct inode *inode, struct file *file)
 {
+	atl_irqfd_release(file->private_data);
 	atl_vm_put(file->private_data);
 	return 0;
 }
@@ -332,8 +333,13 @@ static void free_vm(struct atl_vm *vm)
 {
 	unsigned int i;
 
+	/* Its timer tells vCPUs of its ticks. */
+	if (vm->irq)
+		atl_pit_free(vm);
 	for (i = 0; i < vm->nr_vcpus; i++)
 		atl_vcpu_free(vm->vcpus[i]);
+	atl_irq_free(vm);
+	atl_bus_free(vm);
 	atl_mmu_free(vm);
 	for (i = 0; i < vm->nr_slots; i++)
 		kvfree(vm->slots[i].dirty);
@@ -367,8 +373,12 @@ int atl_create_vm(unsigned long type)
 	mutex_init(&vm->lock);
 	init_rwsem(&vm->slots_sem);
 	spin_lock_init(&vm->mmu_lock);
+	spin_lock_init(&vm->irq_lock);
+	atl_irqfd_init(vm);
+	atl_bus_init(vm);
 	atomic64_set(&vm->tlb_gen, 1);
-	vm->tsc_offset = -rdtsc();
+	vm->clock_tsc = rdtsc();
+	vm->tsc_offset = -vm->clock_tsc;
 	r = atl_mmu_init(vm);
 	if (r)
 		goto fail;

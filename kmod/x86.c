@@ -67,11 +67,17 @@ void atl_reset(struct atl_vcpu *v, bool init)
 	v->waiting = ATL_NOTHING;
 	v->nr_reads = v->nr_writes = 0;
 	if (!init) {
-		v->apic_base = 0xfee00000 | APIC_BASE_ENABLED | (v->id ? 0 : BIT(8));
+		v->apic_base = 0xfee00000 | APIC_BASE_ENABLED |
+			       (v->id == v->vm->boot_id ? BIT(8) : 0);
 		v->pat = 0x0007040600070406ULL;
 		v->misc_enable = 1;
 		v->xcr0 = XFEATURE_MASK_FP;
 		v->mp_state = KVM_MP_STATE_RUNNABLE;
+		if (v->lapic) {
+			atl_lapic_reset(v, false);
+			if (v->id != v->vm->boot_id)
+				v->mp_state = KVM_MP_STATE_UNINITIALIZED;
+		}
 	}
 	atl_ops->reset_vcpu(v);
 	for (i = SEG_ES; i <= SEG_GS; i++)
@@ -258,7 +264,7 @@ static bool sregs_valid(struct atl_vcpu *v, const struct kvm_sregs *s)
 		return false;
 	}
 	return cr4_valid(v, s->cr4) && cr0_valid(s->cr0) && s->cr8 <= 15 &&
-	       !(s->apic_base & ~(0xfffff000ULL | GENMASK_ULL(47, 32) | BIT(8) | BIT(11)));
+	       atl_lapic_base_valid(v, s->apic_base);
 }
 
 /* All of it, or EINVAL and nothing. */
@@ -273,8 +279,8 @@ int atl_set_sregs(struct atl_vcpu *v, const struct kvm_sregs *s)
 	v->cr2 = s->cr2;
 	v->cr3 = s->cr3;
 	v->cr4 = s->cr4;
-	v->cr8 = s->cr8;
-	v->apic_base = s->apic_base;
+	atl_lapic_set_cr8(v, s->cr8);
+	atl_lapic_set_base(v, s->apic_base, true);
 	atl_ops->set_table(v, &gdt, false);
 	atl_ops->set_table(v, &idt, true);
 	atl_ops->set_segment(v, &s->cs, SEG_CS);
