@@ -12,14 +12,12 @@ import os
 import shutil
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import tempfile
 import time
-import zlib
 
-from rfb import RETURN, SLOWNESS, Rfb
+from rfb import RETURN, SLOWNESS, Rfb, write_png
 
 LINE = ("-m 512 -k en-us -M pc -hda gtes11.img -cdrom installer.iso "
         "-net nic,vlan=1,model=rtl8139,macaddr=00:00:00:00:99:01 "
@@ -40,18 +38,6 @@ def make_cd(installer, media):
                     "isolinux/isolinux.bin", "-c", "isolinux/boot.cat", "-no-emul-boot",
                     "-boot-load-size", "4", "-boot-info-table", "cd"], check=True,
                    stderr=subprocess.DEVNULL)
-
-
-def write_png(name, width, height, pixels):
-    def chunk(kind, data):
-        return (struct.pack(">I", len(data)) + kind + data +
-                struct.pack(">I", zlib.crc32(kind + data)))
-
-    rows = b"".join(b"\0" + pixels[at:at + 3 * width] for at in range(0, len(pixels), 3 * width))
-    with open(os.path.join(os.environ.get("TEST_UNDECLARED_OUTPUTS_DIR", "."), name), "wb") as f:
-        f.write(b"\x89PNG\r\n\x1a\n" +
-                chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)) +
-                chunk(b"IDAT", zlib.compress(rows, 1)) + chunk(b"IEND", b""))
 
 
 def wait_for(what, condition, seconds):
@@ -78,13 +64,14 @@ def check(run, installer, media):
     try:
         viewer = Rfb(5901)
         pictures = []
+        step = "first"
 
         def dialogue():
             """Grey and blue, each more than a tenth: the installer's."""
             assert process.poll() is None, process.returncode
             width, height, pixels = viewer.picture()
             pictures.append(pixels)
-            write_png("classic.png", width, height, pixels)
+            write_png(f"classic-{step}.png", width, height, pixels)
             colors = [pixels[i:i + 3] for i in range(0, len(pixels), 3 * 7)]
             grey, blue = colors.count(b"\xaa\xaa\xaa"), colors.count(b"\0\0\xaa")
             return (width, height) != (720, 400) and min(grey, blue) > len(colors) // 10
@@ -93,8 +80,10 @@ def check(run, installer, media):
         with open("ifup") as f:
             assert f.read() == "tap0\n"
         before = pictures[-1]
+        step = "next"
         viewer.key(RETURN)
         wait_for("next dialogue", lambda: dialogue() and pictures[-1] != before, 300)
+        step = "network"
         # The installer's kernel has found the card: its frames come out of the tap.
         tap = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
         tap.bind(("tap0", 0))

@@ -15,7 +15,7 @@ import tempfile
 import unittest
 
 from pc import Pc
-from rfb import DOWN, Rfb, free_port
+from rfb import DOWN, Rfb, free_port, write_png
 
 RUN, BIOS, LINUX, VMLINUZ = (os.path.abspath(p) for p in sys.argv[1:5])
 INSTALLERS = os.path.dirname(os.path.dirname(LINUX))
@@ -116,6 +116,9 @@ class Installer(unittest.TestCase):
         pc.wait(lambda: viewer.picture() == pc.picture("gtk"), 300, "the same by VNC")
         viewer.key(DOWN)
         pc.wait(lambda: window() not in (None, first), 300, "next line marked")
+        pc.wait(lambda: viewer.picture() == pc.picture("gtk"), 300, "the same by VNC again")
+        write_png("gtk_by_vnc.png", *viewer.picture())
+        viewer.close()
         pc.quit()
 
 

@@ -6,6 +6,7 @@ import os
 import socket
 import struct
 import time
+import zlib
 
 SLOWNESS = int(os.environ.get("ATOLL_TEST_SLOWNESS", "1"))
 KEYSYMS = {"\n": 0xFF0D, "\b": 0xFF08}
@@ -16,6 +17,19 @@ def free_port():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return s.getsockname()[1]
+
+
+def write_png(name, width, height, pixels):
+    """Among the test's outputs."""
+    def chunk(kind, data):
+        return (struct.pack(">I", len(data)) + kind + data +
+                struct.pack(">I", zlib.crc32(kind + data)))
+
+    rows = b"".join(b"\0" + pixels[at:at + 3 * width] for at in range(0, len(pixels), 3 * width))
+    with open(os.path.join(os.environ.get("TEST_UNDECLARED_OUTPUTS_DIR", "."), name), "wb") as f:
+        f.write(b"\x89PNG\r\n\x1a\n" +
+                chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)) +
+                chunk(b"IDAT", zlib.compress(rows, 1)) + chunk(b"IEND", b""))
 
 
 class Rfb:
