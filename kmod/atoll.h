@@ -9,7 +9,7 @@
  *   (s) vm->slots_sem    memory slots. Readers may sleep in page faults, which
  *                        run the mmu notifiers: those never take it
  *   (f) vm->irqfd_lock   the VM's irqfds
- *   (b) vm->bus_sem      ioeventfds
+ *   (b) vm->bus_sem      ioeventfds, the filter of MSRs
  *   (m) vm->mmu_lock     nested page tables, and slots against the notifiers:
  *                        who writes slots holds (s) for writing and (m)
  *   (i) vm->irq_lock     interrupt controllers and the clock; interrupts off, in
@@ -103,6 +103,7 @@ struct atl_vm {
 	struct rw_semaphore bus_sem;
 	struct list_head ioeventfds;	/* (b) */
 	unsigned int nr_ioeventfds;	/* (b) for writing */
+	struct atl_msr_filter *msr_filter;	/* (b) NULL: none */
 
 	struct atl_vm_stats stats;
 	struct list_head list;		/* (g) */
@@ -182,8 +183,9 @@ struct atl_vcpu {
 	u64 xcr0_allowed;
 	u8 phys_bits;
 
-	u64 tsc_offset, tsc_aux, tsc_adjust, pat, misc_enable, mcg_status;
+	u64 tsc_offset, tsc_aux, tsc_adjust, pat, misc_enable, mcg_status, mcg_ctl;
 	u64 mtrr_def, mtrr_fixed[11], mtrr_var[16];
+	u64 mce[4 * 32];
 	u64 clock_msr, wall_clock_msr;
 	u32 clock_version;
 	bool clock_stopped;
@@ -419,7 +421,10 @@ void atl_emulate_cpuid(struct atl_vcpu *v);
 bool atl_cpuid_has(struct atl_vcpu *v, u32 function, int reg, u32 bit);
 u64 atl_host_xcr0(void);
 
-/* msr.c */
+/* msr.c, msr_filter.c */
+int atl_set_msr_filter(struct atl_vm *vm, void __user *arg);
+void atl_free_msr_filter(struct atl_vm *vm);
+bool atl_msr_allowed(struct atl_vm *vm, u32 index, bool write);
 int atl_get_msr(struct atl_vcpu *v, u32 index, u64 *value, bool host);
 int atl_set_msr(struct atl_vcpu *v, u32 index, u64 value, bool host);
 int atl_msr_list(struct kvm_msr_list __user *to);

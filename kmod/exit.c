@@ -153,7 +153,9 @@ int atl_exit_port(struct atl_vcpu *v)
 /* Unknown, or a value that is refused: user space's if it asked for these. */
 static int msr_fails(struct atl_vcpu *v, bool write, int why, u64 value)
 {
-	const u64 reason = why == -ENOENT ? KVM_MSR_EXIT_REASON_UNKNOWN : KVM_MSR_EXIT_REASON_INVAL;
+	const u64 reason = why == -EPERM ? KVM_MSR_EXIT_REASON_FILTER :
+			   why == -ENOENT ? KVM_MSR_EXIT_REASON_UNKNOWN :
+					    KVM_MSR_EXIT_REASON_INVAL;
 	struct kvm_run *run = v->run;
 
 	if (!(READ_ONCE(v->vm->msr_exits) & reason))
@@ -172,8 +174,10 @@ static int msr_fails(struct atl_vcpu *v, bool write, int why, u64 value)
 
 int atl_exit_rdmsr(struct atl_vcpu *v)
 {
+	const u32 index = v->reg[R_CX];
 	u64 value;
-	const int r = atl_get_msr(v, v->reg[R_CX], &value, false);
+	const int r = atl_msr_allowed(v->vm, index, false) ?
+			      atl_get_msr(v, index, &value, false) : -EPERM;
 
 	if (r)
 		return msr_fails(v, false, r, 0);
@@ -185,7 +189,9 @@ int atl_exit_rdmsr(struct atl_vcpu *v)
 int atl_exit_wrmsr(struct atl_vcpu *v)
 {
 	const u64 value = (u32)v->reg[R_AX] | v->reg[R_DX] << 32;
-	const int r = atl_set_msr(v, v->reg[R_CX], value, false);
+	const u32 index = v->reg[R_CX];
+	const int r = atl_msr_allowed(v->vm, index, true) ?
+			      atl_set_msr(v, index, value, false) : -EPERM;
 
 	return r ? msr_fails(v, true, r, value) : atl_exit_skip(v);
 }

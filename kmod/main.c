@@ -157,6 +157,7 @@ int atl_check_extension(long cap)
 	case KVM_CAP_SET_BOOT_CPU_ID:
 	case KVM_CAP_TSC_DEADLINE_TIMER:
 	case KVM_CAP_VCPU_ATTRIBUTES:
+	case KVM_CAP_X86_MSR_FILTER:
 		return 1;
 	case KVM_CAP_X2APIC_API:
 		return KVM_X2APIC_API_USE_32BIT_IDS | KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK;
@@ -172,7 +173,8 @@ int atl_check_extension(long cap)
 	case KVM_CAP_XCRS:
 		return boot_cpu_has(X86_FEATURE_XSAVE);
 	case KVM_CAP_X86_USER_SPACE_MSR:
-		return KVM_MSR_EXIT_REASON_UNKNOWN | KVM_MSR_EXIT_REASON_INVAL;
+		return KVM_MSR_EXIT_REASON_UNKNOWN | KVM_MSR_EXIT_REASON_INVAL |
+		       KVM_MSR_EXIT_REASON_FILTER;
 	case KVM_CAP_NR_VCPUS:
 		return min_t(unsigned int, num_online_cpus(), ATL_MAX_VCPUS);
 	case KVM_CAP_MAX_VCPUS:

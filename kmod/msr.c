@@ -216,6 +216,30 @@ static int put_mcg_status(struct atl_vcpu *v, u32 index, u64 value, bool host)
 	return 0;
 }
 
+/*
+ * Banks of machine checks: user space may keep what it likes there, the guest's
+ * MCG_CAP says that there are none.
+ */
+static u64 *mce(struct atl_vcpu *v, u32 index)
+{
+	return index == MSR_IA32_MCG_CTL ? &v->mcg_ctl :
+	       &v->mce[array_index_nospec(index - MSR_IA32_MC0_CTL, ARRAY_SIZE(v->mce))];
+}
+
+static int get_mce(struct atl_vcpu *v, u32 index, u64 *value)
+{
+	*value = *mce(v, index);
+	return 0;
+}
+
+static int put_mce(struct atl_vcpu *v, u32 index, u64 value, bool host)
+{
+	if (!host)
+		return 1;
+	*mce(v, index) = value;
+	return 0;
+}
+
 /* Always the value of the table's row; writes of anything are swallowed, or not. */
 static const struct row {
 	u32 first, last;
@@ -235,6 +259,8 @@ static const struct row {
 	{ MSR_IA32_SYSENTER_CS, MSR_IA32_SYSENTER_EIP, true, get_vendor, put_vendor },
 	{ MSR_IA32_MCG_CAP, MSR_IA32_MCG_CAP, false, NULL, NULL, 0 },
 	{ MSR_IA32_MCG_STATUS, MSR_IA32_MCG_STATUS, true, get_mcg_status, put_mcg_status },
+	{ MSR_IA32_MCG_CTL, MSR_IA32_MCG_CTL, true, get_mce, put_mce },
+	{ MSR_IA32_MC0_CTL, MSR_IA32_MC0_CTL + 4 * 32 - 1, false, get_mce, put_mce },
 	{ MSR_IA32_MISC_ENABLE, MSR_IA32_MISC_ENABLE, true, get_misc_enable, put_misc_enable },
 	{ 0x200, 0x200 + 2 * NR_VARIABLE_MTRRS - 1, false, get_mtrr, put_mtrr },
 	{ MSR_MTRRfix64K_00000, MSR_MTRRfix64K_00000, false, get_mtrr, put_mtrr },

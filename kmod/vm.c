@@ -270,7 +270,8 @@ static int enable_cap(struct atl_vm *vm, void __user *arg)
 		return -EINVAL;
 	switch (cap.cap) {
 	case KVM_CAP_X86_USER_SPACE_MSR:
-		if (cap.args[0] & ~(u64)(KVM_MSR_EXIT_REASON_UNKNOWN | KVM_MSR_EXIT_REASON_INVAL))
+		if (cap.args[0] & ~(u64)(KVM_MSR_EXIT_REASON_UNKNOWN | KVM_MSR_EXIT_REASON_INVAL |
+					 KVM_MSR_EXIT_REASON_FILTER))
 			return -EINVAL;
 		WRITE_ONCE(vm->msr_exits, cap.args[0]);
 		return 0;
@@ -307,6 +308,8 @@ static long vm_ioctl(struct file *file, unsigned int ioctl, unsigned long arg)
 			return -EINVAL;
 		return copy_from_user(&address, argp, sizeof(address)) ? -EFAULT : 0;
 	}
+	case KVM_X86_SET_MSR_FILTER:
+		return atl_set_msr_filter(vm, argp);
 	case KVM_GET_STATS_FD:
 		return atl_stats_fd(vm, NULL);
 	default:
@@ -340,6 +343,7 @@ static void free_vm(struct atl_vm *vm)
 		atl_vcpu_free(vm->vcpus[i]);
 	atl_irq_free(vm);
 	atl_bus_free(vm);
+	atl_free_msr_filter(vm);
 	atl_mmu_free(vm);
 	for (i = 0; i < vm->nr_slots; i++)
 		kvfree(vm->slots[i].dirty);
