@@ -2,19 +2,18 @@
 // VeNCrypt and wss with GnuTLS's own viewer's end, without sockets.
 #include "lib/rfb/tls.h"
 
-#include <errno.h>
 #include <gnutls/gnutls.h>
-#include <gnutls/x509.h>
 
 #include <cstring>
-#include <ctime>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "gtest/gtest.h"
 #include "lib/base/status_matchers.h"
 #include "lib/rfb/testing/client.h"
 #include "lib/rfb/testing/rig.h"
+#include "lib/rfb/testing/tls_peer.h"
 
 namespace atl::rfb {
 namespace {
@@ -22,87 +21,18 @@ namespace {
 using std::literals::string_literals::operator""s;
 using testing::ClientInit;
 using testing::Rig;
-
-// A certificate that signs itself, and its key, PEM.
-TlsFiles SelfSigned() {
-  gnutls_x509_privkey_t key;
-  gnutls_x509_crt_t crt;
-  gnutls_x509_privkey_init(&key);
-  gnutls_x509_privkey_generate(key, GNUTLS_PK_ECDSA,
-                               GNUTLS_CURVE_TO_BITS(GNUTLS_ECC_CURVE_SECP256R1), 0);
-  gnutls_x509_crt_init(&crt);
-  gnutls_x509_crt_set_version(crt, 3);
-  gnutls_x509_crt_set_serial(crt, "\1", 1);
-  gnutls_x509_crt_set_dn_by_oid(crt, GNUTLS_OID_X520_COMMON_NAME, 0, "test", 4);
-  gnutls_x509_crt_set_activation_time(crt, time(nullptr) - 86400);
-  gnutls_x509_crt_set_expiration_time(crt, time(nullptr) + 86400);
-  gnutls_x509_crt_set_ca_status(crt, 1);
-  gnutls_x509_crt_set_key(crt, key);
-  gnutls_x509_crt_sign2(crt, crt, key, GNUTLS_DIG_SHA256, 0);
-  TlsFiles out;
-  gnutls_datum_t text;
-  gnutls_x509_crt_export2(crt, GNUTLS_X509_FMT_PEM, &text);
-  out.certificate.assign(reinterpret_cast<char*>(text.data), text.size);
-  gnutls_free(text.data);
-  gnutls_x509_privkey_export2(key, GNUTLS_X509_FMT_PEM, &text);
-  out.key.assign(reinterpret_cast<char*>(text.data), text.size);
-  gnutls_free(text.data);
-  gnutls_x509_crt_deinit(crt);
-  gnutls_x509_privkey_deinit(key);
-  return out;
-}
+using testing::SelfSigned;
 
 // A viewer's end of TLS over a rig.
 class Viewer {
  public:
-  Viewer(Rig* rig, bool anonymous, const TlsFiles* own = nullptr) : rig_(*rig) {
-    gnutls_init(&session_, GNUTLS_CLIENT | GNUTLS_NONBLOCK);
-    gnutls_priority_set_direct(
-        session_, anonymous ? "NORMAL:-VERS-TLS1.3:-KX-ALL:+ANON-ECDH" : "NORMAL", nullptr);
-    gnutls_anon_allocate_client_credentials(&anon_);
-    gnutls_certificate_allocate_credentials(&certificate_);
-    if (own != nullptr) {
-      const auto datum = [](const std::string& s) {
-        return gnutls_datum_t{reinterpret_cast<unsigned char*>(const_cast<char*>(s.data())),
-                              static_cast<unsigned>(s.size())};
-      };
-      const gnutls_datum_t c = datum(own->certificate), k = datum(own->key);
-      gnutls_certificate_set_x509_key_mem(certificate_, &c, &k, GNUTLS_X509_FMT_PEM);
-    }
-    if (anonymous) {
-      gnutls_credentials_set(session_, GNUTLS_CRD_ANON, anon_);
-    } else {
-      gnutls_credentials_set(session_, GNUTLS_CRD_CERTIFICATE, certificate_);
-    }
-    gnutls_transport_set_ptr(session_, this);
-    gnutls_transport_set_push_function(
-        session_, [](gnutls_transport_ptr_t self, const void* bytes, size_t n) -> ssize_t {
-          static_cast<Viewer*>(self)->out_.append(static_cast<const char*>(bytes), n);
-          return static_cast<ssize_t>(n);
-        });
-    gnutls_transport_set_pull_function(
-        session_, [](gnutls_transport_ptr_t self, void* to, size_t n) -> ssize_t {
-          std::string& in = static_cast<Viewer*>(self)->in_;
-          if (in.empty()) {
-            errno = EAGAIN;
-            return -1;
-          }
-          n = std::min(n, in.size());
-          memcpy(to, in.data(), n);
-          in.erase(0, n);
-          return static_cast<ssize_t>(n);
-        });
-  }
-  ~Viewer() {
-    gnutls_deinit(session_);
-    gnutls_anon_free_client_credentials(anon_);
-    gnutls_certificate_free_credentials(certificate_);
-  }
+  Viewer(Rig* rig, bool anonymous, const TlsFiles* own = nullptr)
+      : rig_(*rig), peer_(anonymous, own) {}
 
   // Until it is done, or the server says why not.
   absl::Status Handshake() {
     for (int i = 0; i < 20; ++i) {
-      const int code = gnutls_handshake(session_);
+      const int code = peer_.Handshake();
       absl::Status status = Exchange();
       if (code == GNUTLS_E_SUCCESS || !status.ok()) return status;
       if (code != GNUTLS_E_AGAIN) return absl::InternalError(gnutls_strerror(code));
@@ -110,31 +40,20 @@ class Viewer {
     return absl::InternalError("the handshake does not end");
   }
   absl::Status Write(absl::string_view bytes) {
-    gnutls_record_send(session_, bytes.data(), bytes.size());
+    peer_.Write(bytes);
     return Exchange();
   }
-  std::string Read() {
-    std::string out;
-    char buffer[65536];
-    while (true) {
-      const ssize_t n = gnutls_record_recv(session_, buffer, sizeof buffer);
-      if (n <= 0) return out;
-      out.append(buffer, static_cast<size_t>(n));
-    }
-  }
+  std::string Read() { return peer_.Read(); }
   absl::Status Exchange() {
     absl::Status status;
-    if (!out_.empty()) status = rig_.Write(std::exchange(out_, ""));
-    in_ += rig_.Read();
+    if (!peer_.out.empty()) status = rig_.Write(std::exchange(peer_.out, ""));
+    peer_.in += rig_.Read();
     return status;
   }
 
  private:
   Rig& rig_;
-  gnutls_session_t session_;
-  gnutls_anon_client_credentials_t anon_;
-  gnutls_certificate_credentials_t certificate_;
-  std::string in_, out_;
+  testing::TlsPeer peer_;
 };
 
 std::string Big32(uint32_t v) {
