@@ -9,6 +9,7 @@ usage: tools/lint.py [WORKSPACE]
   names   no file is called util or common
   size    no source is longer than 800 lines
   layers  a folder includes only what its line in LAYERS allows
+  tried   SECURITY.md's tests and fuzz targets exist, and each device has one
 """
 
 import os
@@ -89,6 +90,37 @@ def layer_errors(path, text):
             yield "%s:%d: %s may not include %s" % (path, number, here, m[1])
 
 
+def read(path):
+    with open(path, errors="replace") as f:
+        return f.read()
+
+
+def tried_errors():
+    text = read("SECURITY.md")
+    rules = {}
+    for line in text.splitlines():
+        for place, name in re.findall(r"`//([\w/]+):(\w+)`", line):
+            if place not in rules:
+                rules[place] = read(place + "/BUILD") if os.path.exists(place + "/BUILD") else ""
+            if '    name = "%s",' % name not in rules[place]:
+                yield "SECURITY.md: there is no //%s:%s" % (place, name)
+        # A way's tests: a target and names in it, up to the next semicolon.
+        for place, name, tests in re.findall(r"`//([\w/]+):(\w+_test)` ([\w, ]+)", line):
+            source = "%s/%s.cc" % (place, name)
+            known = re.findall(r"^TEST(?:_[FP])?\(\w+, (\w+)\)", read(source), re.M) \
+                if os.path.exists(source) else []
+            for test in tests.split(", and ")[0].split(", "):
+                if test.strip() not in known:
+                    yield "SECURITY.md: %s has no test %s" % (source, test.strip())
+    fuzzed = set()
+    for line in re.findall(r"^\| `//[^|]*_fuzz` \| ([^|]+) \|$", text, re.M):
+        fuzzed.update(line.split())
+    devices = set(re.findall(r'^    {"([\w-]+)", Attachment::', read("lib/dev/types.cc"), re.M))
+    for name in sorted(devices ^ fuzzed):
+        yield "SECURITY.md: %s has %s" % (name, "no fuzz target" if name in devices
+                                          else "a fuzz target, and is no device")
+
+
 def main():
     os.chdir(sys.argv[1] if len(sys.argv) > 1 else ".")
     files = subprocess.check_output(["git", "ls-files", "-z"], text=True).split("\0")[:-1]
@@ -107,6 +139,7 @@ def main():
             errors += layer_errors(path, text)
             if text.count("\n") > MAX_LINES:
                 errors.append("%s: longer than %d lines" % (path, MAX_LINES))
+    errors += tried_errors()
     sources = [f for f in files if f.endswith((".cc", ".h"))]
     # Two at a time, as many as a small machine has processors.
     jobs = [subprocess.Popen(["clang-format", "--dry-run", "-Werror", *sources[i::2]],

@@ -446,7 +446,7 @@ TEST_F(Atapi, ADvd) {
 }
 
 // The named danger: a packet's lengths that lead past the drive's buffer.
-TEST_F(Atapi, HostileLengths) {
+TEST_F(Atapi, Cve2015_5154_HostileLengths) {
   for (int opcode = 0; opcode < 256; ++opcode) {
     for (unsigned limit : {0u, 1u, 2u, 3u, 511u, 0xFFFFu}) {
       for (int fill : {0x00, 0x7F, 0x80, 0xFF}) {

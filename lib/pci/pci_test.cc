@@ -160,7 +160,7 @@ TEST_F(PciFunction, IntxFollowsDisableBitAndStatus) {
 
 // CVE-2020-13754: QEMU let accesses of sizes that the tables did not expect
 // through to memory past them.
-TEST_F(PciFunction, MsixTableTakesAnySizeAtAnyOffset) {
+TEST_F(PciFunction, Cve2020_13754_MsixTableTakesAnySizeAtAnyOffset) {
   SetVector(0, 0xFEE00000, 0x1111, false);
   for (uint64_t offset = 0; offset < 0x1000; ++offset) {
     for (unsigned size : {1u, 2u, 4u, 8u}) {

@@ -341,7 +341,7 @@ TEST(Dispi, SwitchingOnClearsUnlessTold) {
 
 // Sums of bank, pitch and offsets that run past the memory (the class of
 // CVE-2014-3615): every visible byte lies within it, whatever the registers say.
-TEST(Dispi, BankAndPitchArithmetic) {
+TEST(Dispi, Cve2014_3615_BankAndPitchArithmetic) {
   const uint16_t values[] = {0, 1, 7, 8, 64, 0x3FF, 0x400, 2560, 0x7FFF, 0x8000, 0xFFF8, 0xFFFF};
   const uint64_t size = Vram::kMinBytes;
   Registers r;

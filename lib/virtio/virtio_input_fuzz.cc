@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// A driver whose queues and status events hold anything, while keys are pressed
-// and the pointer moves. The first bytes choose the kind and the actions, the
-// rest lies in memory where the queues are.
+// A driver whose queues and status events hold anything, while keys are pressed,
+// the pointer moves and hostile saved states are loaded. The first bytes choose the kind and the
+// actions, the rest lies in memory where the queues are.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 
+#include "lib/base/bytes_reader.h"
+#include "lib/dev/testing/hostile_state.h"
 #include "lib/mem/guest_memory.h"
 #include "lib/pci/device.h"
 #include "lib/pci/testing/fakes.h"
@@ -53,7 +55,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   driver.Start();
   for (size_t i = 0; i < kActions; i += 2) {
     const uint8_t what = data[1 + i], value = data[2 + i];
-    switch (what % 6) {
+    switch (what % 7) {
       case 0:
         driver.Kick(value & 1);
         break;
@@ -72,6 +74,21 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       case 5:
         driver.ReadDeviceConfig(value, 4);
         break;
+      case 6: {
+        // From the tables' bytes, or from none.
+        const size_t at = std::min<size_t>(size, 1 + kActions + value * 16u);
+        atl::BytesReader state({data + at, std::min<size_t>(size - at, 64)});
+        atl::dev::LoadHostileState(*w.function, state);
+        for (uint16_t q = 0; q < 2; ++q) w.function->Write(4, atl::virtio::kNotifyOffset, 2, q);
+        w.device->Key(value, true);
+        w.device->Move(value, -value, 1, 1);
+        w.function->Reset();
+        driver.Negotiate(atl::virtio::kIndirectDesc | atl::virtio::kEventIndex);
+        driver.SetUpQueue(0, kQueues, 8);
+        driver.SetUpQueue(1, kQueues + 0x3000, 8);
+        driver.Start();
+        break;
+      }
     }
     (void)w.device->leds();
   }

@@ -2,13 +2,15 @@
 // Rings, descriptors, headers and control requests of random bytes against
 // virtio-net. The input: a byte of choices, then operations: a patch of the first
 // 64 KiB, where all tables and buffers lie, a kick of a queue, a frame from
-// outside, a reset.
+// outside, a hostile saved state, a reset.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <vector>
 
+#include "lib/base/bytes_reader.h"
+#include "lib/dev/testing/hostile_state.h"
 #include "lib/mem/guest_memory.h"
 #include "lib/net/testing/fake_port.h"
 #include "lib/pci/device.h"
@@ -78,6 +80,15 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       port.Deliver(frame, work);
     } else if (operation < 0xFC) {
       port.MakeRoom(operation & 3);
+    } else if (operation < 0xFE) {
+      atl::BytesReader state({data + at, std::min<size_t>(size - at, 64)});
+      atl::dev::LoadHostileState(*function, state);
+      for (uint16_t i = 0; i < 3; ++i) function->Write(4, atl::virtio::kNotifyOffset, 2, i);
+      port.Deliver(std::vector<uint8_t>(60, operation), {});
+      port.MakeRoom(1);
+      function->Reset();
+      driver.Negotiate(features);
+      Attach(driver, queues);
     } else {
       driver.Negotiate(features);
       Attach(driver, queues);

@@ -4,6 +4,7 @@
 #ifndef LIB_NIC_TESTING_RIG_H_
 #define LIB_NIC_TESTING_RIG_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -78,8 +79,9 @@ inline Bytes Frame(size_t size, const net::MacAddress& to = kMac,
                    const net::MacAddress& from = kOther) {
   Bytes out(size);
   for (size_t i = 0; i < size; ++i) out[i] = static_cast<uint8_t>(i * 7 + size);
-  std::copy(to.begin(), to.end(), out.begin());
-  std::copy(from.begin(), from.end(), out.begin() + 6);
+  // A short frame ends within its addresses.
+  std::copy_n(to.begin(), std::min<size_t>(size, 6), out.begin());
+  if (size > 6) std::copy_n(from.begin(), std::min<size_t>(size - 6, 6), out.begin() + 6);
   if (size >= 14) StoreBe<uint16_t>(&out[12], 0x88B5);  // for experiments
   return out;
 }
