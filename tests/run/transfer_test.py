@@ -65,6 +65,11 @@ class Transfer(unittest.TestCase):
                  "vdb": "/dev/vdb"}
         for node in nodes.values():
             self.command(c, "while [ ! -b %s ]; do sleep 0.2; done" % node)
+        # Linux looks at both IDE disks at once: either may be the first that it names.
+        for name, address in (("hda", "0:0:0:0"), ("hdb", "0:0:1:0")):
+            path = self.command(c, "echo /sys/bus/scsi/devices/%s/block/sd?" % address)
+            nodes[name] = "/dev/" + path.strip().rsplit("/", 1)[1]
+        self.assertEqual({nodes["hda"], nodes["hdb"]}, {"/dev/sda", "/dev/sdb"})
         written = {}
         for source, target in ways:
             began = time.monotonic()
