@@ -240,6 +240,8 @@ struct atl_hw_ops {
 	int (*create_vcpu)(struct atl_vcpu *v);
 	void (*destroy_vcpu)(struct atl_vcpu *v);
 	void (*reset_vcpu)(struct atl_vcpu *v);
+	/* NULL, or: preemption is off, interrupts are on, enter() comes next. */
+	void (*load)(struct atl_vcpu *v);
 	/* Interrupts are off; afterwards exit information is in v->hw. */
 	void (*enter)(struct atl_vcpu *v);
 	int (*handle_exit)(struct atl_vcpu *v);
@@ -262,6 +264,8 @@ struct atl_hw_ops {
 	int (*get_msr)(struct atl_vcpu *v, u32 index, u64 *value);
 	int (*set_msr)(struct atl_vcpu *v, u32 index, u64 value);
 	const char **exit_names;		/* ATL_MAX_EXITS; NULL: none */
+	/* Nested tables have 5 levels where the host's have; else 4. */
+	bool host_levels;
 	u64 pte_present, pte_write, pte_large, pte_accessed, pte_leaf;
 };
 
@@ -270,7 +274,7 @@ enum { SEG_TR = 6, SEG_LDTR = 7 };
 enum { ATL_INJECT_EXCEPTION, ATL_INJECT_NMI, ATL_INJECT_INTERRUPT };
 
 extern const struct atl_hw_ops *atl_ops;
-extern const struct atl_hw_ops atl_svm_ops;
+extern const struct atl_hw_ops atl_svm_ops, atl_vmx_ops;
 
 /* main.c */
 int atl_hw_get(struct atl_vm *vm);

@@ -230,11 +230,14 @@ static int __init atoll_init(void)
 {
 	int r;
 
-	if (!boot_cpu_has(X86_FEATURE_SVM)) {
-		pr_err("atoll: the processor has no SVM\n");
+	if (boot_cpu_has(X86_FEATURE_SVM)) {
+		atl_ops = &atl_svm_ops;
+	} else if (boot_cpu_has(X86_FEATURE_VMX)) {
+		atl_ops = &atl_vmx_ops;
+	} else {
+		pr_err("atoll: the processor has neither SVM nor VMX, or it is switched off\n");
 		return -ENODEV;
 	}
-	atl_ops = &atl_svm_ops;
 	r = atl_ops->setup();
 	if (r)
 		return r;

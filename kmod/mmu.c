@@ -74,8 +74,8 @@ static u64 *table_of(u64 entry)
 
 int atl_mmu_init(struct atl_vm *vm)
 {
-	/* The processor walks as many levels as the host uses itself. */
-	vm->levels = pgtable_l5_enabled() ? 5 : 4;
+	/* With SVM the processor walks as many levels as the host uses itself. */
+	vm->levels = atl_ops->host_levels && pgtable_l5_enabled() ? 5 : 4;
 	vm->root = (u64 *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
 	return vm->root ? 0 : -ENOMEM;
 }
@@ -438,6 +438,9 @@ int atl_mmu_fault(struct atl_vcpu *v, u64 gpa, bool write)
 	bool writable, read_only;
 	int r;
 
+	/* What the tables do not reach, no slot is mapped at. */
+	if (gfn >> (9 * vm->levels))
+		return -ENOENT;
 	r = fill_cache(v);
 	if (r)
 		return r;

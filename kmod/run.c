@@ -113,6 +113,8 @@ static bool enter(struct atl_vcpu *v)
 		atl_stats_account(v, now);
 	trace_atoll_entry(v->id, v->rip);
 	preempt_disable();
+	if (atl_ops->load)
+		atl_ops->load(v);
 	local_irq_disable();
 	v->cpu = smp_processor_id();
 	WRITE_ONCE(v->mode, ATL_IN_GUEST);

@@ -501,6 +501,7 @@ const struct atl_hw_ops atl_svm_ops = {
 	.get_msr = get_msr,
 	.set_msr = set_msr,
 	.exit_names = atl_svm_exit_names,
+	.host_levels = true,
 	/* Nested walks are user accesses. */
 	.pte_present = BIT_ULL(0) | BIT_ULL(2),
 	.pte_write = BIT_ULL(1),

@@ -26,6 +26,22 @@
 	{ 0x089, "wbinvd" }, { 0x08a, "monitor" }, { 0x08b, "mwait" },	\
 	{ 0x08d, "xsetbv" }, { 0x400, "npf" }
 
+/* Of VMX, above those of SVM. */
+#define ATL_TRACE_VMX	0x10000
+#define ATL_VMX_REASONS							\
+	{ 0x10000, "exception" }, { 0x10001, "interrupt" },		\
+	{ 0x10002, "triple_fault" }, { 0x10003, "init" },		\
+	{ 0x10007, "irq_window" }, { 0x10008, "nmi_window" },		\
+	{ 0x10009, "task_switch" }, { 0x1000a, "cpuid" },		\
+	{ 0x1000c, "hlt" }, { 0x1000d, "invd" }, { 0x1000f, "rdpmc" },	\
+	{ 0x10012, "hypercall" }, { 0x1001c, "cr_access" },		\
+	{ 0x1001d, "dr_access" }, { 0x1001e, "io" },			\
+	{ 0x1001f, "rdmsr" }, { 0x10020, "wrmsr" },			\
+	{ 0x10024, "mwait" }, { 0x10027, "monitor" },			\
+	{ 0x10029, "machine_check" }, { 0x10030, "ept_violation" },	\
+	{ 0x10031, "ept_misconfig" }, { 0x10036, "wbinvd" },		\
+	{ 0x10037, "xsetbv" }
+
 TRACE_EVENT(atoll_entry,
 	TP_PROTO(u32 vcpu, u64 rip),
 	TP_ARGS(vcpu, rip),
@@ -58,7 +74,7 @@ TRACE_EVENT(atoll_exit,
 		__entry->info2 = info2;
 	),
 	TP_printk("vcpu %u reason %s rip 0x%llx info 0x%llx 0x%llx", __entry->vcpu,
-		  __print_symbolic(__entry->reason, ATL_SVM_REASONS), __entry->rip,
+		  __print_symbolic(__entry->reason, ATL_SVM_REASONS, ATL_VMX_REASONS), __entry->rip,
 		  __entry->info1, __entry->info2)
 );
 

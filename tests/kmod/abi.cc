@@ -42,6 +42,14 @@ void Check(const char* what, long got, long expected) {
          got < 0 ? strerrorname_np(static_cast<int>(-got)) : "", expected);
 }
 
+// A guest that stays until it is interrupted; with interrupts off. But lab-vmx's Bochs
+// does not leave a guest for the host's interrupts then, whoever made it: STI there.
+std::initializer_list<uint8_t> Spin() {
+  static const std::initializer_list<uint8_t> kOff{0xEB, 0xFE}, kOn{0xFB, 0xEB, 0xFE};
+  const char* const lab = getenv("LAB");
+  return lab && strcmp(lab, "vmx") == 0 ? kOn : kOff;
+}
+
 // The result, or minus the errno.
 long Ioctl(int fd, unsigned long request, unsigned long argument) {
   const int result = ioctl(fd, request, argument);
@@ -306,7 +314,7 @@ void Guests() {
   Check("its port", vm.run->io.port, 0x98);
   Check("after it", vm.Run(), KVM_EXIT_HLT);
 
-  vm.Code({0xEB, 0xFE});
+  vm.Code(Spin());
   vm.run->immediate_exit = 1;
   Check("immediate exit", vm.Run(), -EINTR);
   vm.run->immediate_exit = 0;
@@ -403,7 +411,7 @@ void Lives() {
     const pid_t child = fork();
     if (child == 0) {
       Vm vm;
-      vm.Code({0xEB, 0xFE});
+      vm.Code(Spin());
       if (write(ready[1], "x", 1) == 1) vm.Run();
       _exit(0);
     }
