@@ -310,14 +310,18 @@ absl::StatusOr<Invocation> Configure(const Parsed& args) {
   if (const cli::Given* accel = args.Find("-accel")) {
     m.accel = accel->keys.TextOr("accel", "auto");
     m.kvm_device = accel->keys.TextOr("device", m.kvm_device);
+    m.kernel_lapics = accel->keys.TextOr("kernel-irqchip", "split") == "split";
     m.translate = accel->keys.OnOr("translate", m.translate);
     m.precise = accel->keys.OnOr("precise", m.precise);
     m.code_bytes = accel->keys.NumberOr("tb-size", m.code_bytes);
     if (m.accel == "help") {
       out.mode = Mode::kList;
       out.list = "accel";
-    } else if (accel->keys.Has("device") && m.accel == "soft") {
-      return UsageError("option '-accel': soft takes no 'device'");
+    } else if (m.accel == "soft") {
+      for (const char* key : {"device", "kernel-irqchip"}) {
+        if (!accel->keys.Has(key)) continue;
+        return UsageError(absl::StrCat("option '-accel': soft takes no '", key, "'"));
+      }
     }
     m.verify = accel->keys.OnOr("verify", false);
     if (m.verify && m.accel != "soft") {

@@ -4,13 +4,15 @@
 //
 // Roles. The machine (lib/vm) owns a Vm and its Vcpus and gives each vCPU a
 // thread that calls Run() in a loop. Interrupt controllers are devices of the
-// machine for every backend of this header: they signal a vCPU by Vcpu's
-// signals and are asked through VcpuBus when the vCPU takes an interrupt.
+// machine: they signal a vCPU by Vcpu's signals and are asked through VcpuBus when
+// the vCPU takes an interrupt. A Vm may have the LAPICs itself (has_lapics()); then
+// the machine's IOAPIC and devices send it messages, its 8259 still signals vCPU 0.
 #ifndef LIB_CPU_BACKEND_H_
 #define LIB_CPU_BACKEND_H_
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -49,6 +51,10 @@ class VcpuBus {
   virtual void WriteCr8(unsigned vcpu, uint64_t value) = 0;
   virtual bool ReadApicMsr(unsigned vcpu, uint32_t msr, uint64_t* value) = 0;
   virtual bool WriteApicMsr(unsigned vcpu, uint32_t msr, uint64_t value) = 0;
+
+  // Where the Vm has the LAPICs: one of them ended a level-triggered interrupt of
+  // those that SetLevelMessages() named.
+  virtual void EndOfInterrupt(uint8_t) {}
 
   // Nanoseconds of the machine's clock; the TSC is derived from it so that it
   // agrees on all vCPUs and with the timers.
@@ -97,11 +103,30 @@ class Vcpu {
   virtual int stats_fd() const { return -1; }
 };
 
+// A write of `data` to `address`, 0xFEExxxxx: an interrupt (Intel SDM vol. 3, 11.11).
+struct InterruptMessage {
+  uint64_t address = 0;
+  uint32_t data = 0;
+  friend bool operator==(const InterruptMessage&, const InterruptMessage&) = default;
+};
+
 class Vm {
  public:
+  static constexpr unsigned kLevelMessages = 24;  // an IOAPIC's pins
+
   virtual ~Vm() = default;
   virtual absl::StatusOr<std::unique_ptr<Vcpu>> CreateVcpu(const VcpuConfig& config) = 0;
   virtual void SetA20(bool enabled) = 0;  // any thread; takes effect soon
+
+  // Whether the LAPICs are the VM's own. Then a vCPU's halt, INIT and SIPI are, too:
+  // Run() does not come back for them, SendInit() and SendSipi() are not for use,
+  // and VcpuBus is asked for the 8259's interrupts only.
+  virtual bool has_lapics() const { return false; }
+  // With has_lapics(), from any thread, never blocking long: an interrupt; and those
+  // that are level-triggered, at the number of their pin, with no data where it has
+  // none. VcpuBus::EndOfInterrupt() hears of their end.
+  virtual void SendInterrupt(const InterruptMessage&) {}
+  virtual void SetLevelMessages(std::span<const InterruptMessage, kLevelMessages>) {}
 
   // Where the VM counts; outlives it. Before the first vCPU is made.
   virtual void SetCounters(VmCounters*) {}
@@ -117,6 +142,8 @@ struct Verdict {
 
 struct BackendOptions {
   std::string device = "/dev/kvm";  // kvm: the node that speaks KVM's ABI
+  // kvm: whether the LAPICs are the kernel's, where it offers that.
+  bool kernel_lapics = true;
   // soft: whether code that runs often is translated to host code, how much of
   // that each vCPU keeps, and whether arithmetic flags that nothing reads are
   // right in what exceptions push (lib/cpu/soft/translate.h).

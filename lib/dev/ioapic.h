@@ -23,6 +23,9 @@ class Ioapic {
   // A LAPIC ended this level-triggered vector.
   void EndOfInterrupt(uint8_t vector);
 
+  // The redirection entry of a pin.
+  uint64_t entry(unsigned pin) const { return entries_[pin]; }
+
   uint32_t Read(uint64_t offset) const;
   void Write(uint64_t offset, uint32_t value);
   void VisitState(StateVisitor& v);

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <bit>
 #include <vector>
 
@@ -25,6 +26,17 @@ constexpr uint32_t kMsrTscDeadline = 0x6E0;
 constexpr uint32_t kMsrFirstX2 = 0x800;
 constexpr uint32_t kMsrLastX2 = 0x8FF;
 
+// Of a redirection entry of the IOAPIC.
+constexpr uint64_t kEntryLevel = 1 << 15;
+constexpr uint64_t kEntryMasked = 1 << 16;
+
+Lapics::Message ToMsi(const ApicMessage& m) {
+  return {.address = 0xFEE00000 | uint64_t{m.destination & 0xFF} << 12 | (m.logical ? 1u << 2 : 0) |
+                     (m.delivery == Delivery::kLowestPriority ? 1u << 3 : 0),
+          .data = static_cast<uint32_t>(m.vector | static_cast<uint32_t>(m.delivery) << 8 |
+                                        (m.level ? 3u << 14 : 0))};
+}
+
 }  // namespace
 
 class IrqChips::Impl final : public ApicFabric {
@@ -32,6 +44,7 @@ class IrqChips::Impl final : public ApicFabric {
   Impl(const IrqChipsConfig& config, Clock& clock)
       : lock_(&clock), ioapic_(*this), tsc_hz_(config.tsc_hz) {
     const unsigned n = std::clamp(config.vcpus, 1u, kMaxVcpus);
+    signals_.resize(n);
     for (unsigned i = 0; i < n; ++i)
       lapics_.push_back(std::make_unique<Lapic>(i, tsc_hz_, lock_.clock(), *this));
     for (unsigned i = 0; i < kLines; ++i) {
@@ -80,11 +93,48 @@ class IrqChips::Impl final : public ApicFabric {
   void UpdatePic() {
     const bool output = pic_.output();
     if (output == pic_output_) return;
+    SetPicOutput(output);
+  }
+
+  void SetPicOutput(bool output) {
     pic_output_ = output;
-    for (auto& lapic : lapics_) lapic->SetLint0(output);
+    if (remote_ == nullptr) {
+      for (auto& lapic : lapics_) lapic->SetLint0(output);
+      return;
+    }
+    remote_pending_.store(output, std::memory_order_release);
+    if (signals_[0] != nullptr) signals_[0]->SetInterruptLine(output);
+  }
+
+  void UseLapics(Lapics* lapics) {
+    remote_ = lapics;
+    remote_pending_ = false;
+    levels_ = {};
+    if (remote_ != nullptr) remote_->SetLevelMessages(levels_);
+  }
+
+  // After a change of the IOAPIC's entries. A pin that is only masked keeps its message:
+  // what it sent may be in service yet.
+  void UpdateLevels() {
+    if (remote_ == nullptr) return;
+    std::array<Lapics::Message, kLines> levels = levels_;
+    for (unsigned pin = 0; pin < kLines; ++pin) {
+      const uint64_t e = ioapic_.entry(pin);
+      if (e & kEntryMasked) continue;
+      levels[pin] = e & kEntryLevel ? ToMsi({.destination = static_cast<uint32_t>(e >> 56),
+                                             .logical = (e & 1 << 11) != 0,
+                                             .delivery = static_cast<Delivery>(e >> 8 & 7),
+                                             .vector = static_cast<uint8_t>(e),
+                                             .level = true})
+                                    : Lapics::Message{};
+    }
+    if (levels == levels_) return;
+    levels_ = levels;
+    remote_->SetLevelMessages(levels_);
   }
 
   void Send(const ApicMessage& m) override {
+    if (remote_ != nullptr) return remote_->Send(ToMsi(m));
     if (m.delivery != Delivery::kLowestPriority) {
       for (auto& lapic : lapics_)
         if (lapic->IsAddressed(m)) lapic->Deliver(m);
@@ -125,7 +175,11 @@ class IrqChips::Impl final : public ApicFabric {
     v.Begin("ioapic");
     ioapic_.VisitState(v);
     v.End();
-    if (v.loading()) pic_output_ = pic_.output();
+    if (v.loading()) {
+      pic_output_ = pic_.output();
+      remote_pending_ = remote_ != nullptr && pic_output_;
+      UpdateLevels();
+    }
     for (auto& lapic : lapics_) {
       v.Begin("lapic");
       lapic->VisitState(v);
@@ -137,6 +191,7 @@ class IrqChips::Impl final : public ApicFabric {
     pic_.Reset();
     ioapic_.Reset();
     pic_output_ = pic_.output();
+    if (remote_ != nullptr) UseLapics(remote_);
     last_chosen_ = 0;
     for (auto& lapic : lapics_) lapic->Reset();
   }
@@ -170,6 +225,12 @@ class IrqChips::Impl final : public ApicFabric {
   Ioapic ioapic_;
   const uint64_t tsc_hz_;
   std::vector<std::unique_ptr<Lapic>> lapics_;
+  std::vector<VcpuSignals*> signals_;
+  // Where they are somebody else's: what it knows of the IOAPIC, and whether vCPU 0
+  // has an interrupt of the 8259's to take.
+  Lapics* remote_ = nullptr;
+  std::array<Lapics::Message, kLines> levels_{};
+  std::atomic<bool> remote_pending_{false};
   uint32_t last_chosen_ = 0;  // for lowest priority
 
   uint64_t sources_ = 0;      // which are high
@@ -191,6 +252,17 @@ DeviceLock& IrqChips::lock() { return impl_->lock_; }
 void IrqChips::ConnectVcpu(unsigned vcpu, VcpuSignals* signals) {
   DeviceLock::Scope scope(impl_->lock_);
   impl_->lapic(vcpu).Connect(signals);
+  impl_->signals_[vcpu] = signals;
+}
+
+void IrqChips::UseLapics(Lapics* lapics) {
+  DeviceLock::Scope scope(impl_->lock_);
+  impl_->UseLapics(lapics);
+}
+
+void IrqChips::EndOfInterrupt(uint8_t vector) {
+  DeviceLock::Scope scope(impl_->lock_);
+  impl_->ioapic_.EndOfInterrupt(vector);
 }
 
 IrqLine& IrqChips::isa_irq(unsigned irq) { return impl_->fixed_lines_[irq]; }
@@ -204,6 +276,7 @@ void IrqChips::SendMsi(uint64_t address, uint32_t data) {
   const bool redirect = address & 1 << 3;
   const auto delivery = static_cast<Delivery>(data >> 8 & 7);
   DeviceLock::Scope scope(impl_->lock_);
+  if (impl_->remote_ != nullptr) return impl_->remote_->Send({address, data});
   impl_->Send(
       {.destination = static_cast<uint32_t>(address >> 12 & 0xFF),
        .logical = (address & 1 << 2) != 0,
@@ -214,27 +287,35 @@ void IrqChips::SendMsi(uint64_t address, uint32_t data) {
 
 void IrqChips::PulseNmi() {
   DeviceLock::Scope scope(impl_->lock_);
+  if (impl_->remote_ != nullptr) {
+    for (VcpuSignals* s : impl_->signals_)
+      if (s != nullptr) s->RaiseNmi();
+    return;
+  }
   for (auto& lapic : impl_->lapics_) lapic->PulseLint1();
 }
 
 int IrqChips::AcknowledgeInterrupt(unsigned vcpu) {
-  Lapic& lapic = impl_->lapic(vcpu);
-  if (!lapic.pending()) return -1;
+  if (!InterruptPending(vcpu)) return -1;
   DeviceLock::Scope scope(impl_->lock_);
-  int vector = lapic.Acknowledge();
-  if (vector < 0 && impl_->pic_output_ && lapic.AcceptsExtInt()) {
+  const bool remote = impl_->remote_ != nullptr;
+  Lapic& lapic = impl_->lapic(vcpu);
+  int vector = remote ? -1 : lapic.Acknowledge();
+  if (vector < 0 && impl_->pic_output_ && (remote || lapic.AcceptsExtInt())) {
     vector = impl_->pic_.Acknowledge();
     // INTR drops during INTA: another request is a new edge.
-    if (impl_->pic_.output()) {
-      impl_->pic_output_ = false;
-      for (auto& l : impl_->lapics_) l->SetLint0(false);
-    }
+    if (impl_->pic_.output()) impl_->SetPicOutput(false);
     impl_->UpdatePic();
   }
   return vector;
 }
 
-bool IrqChips::InterruptPending(unsigned vcpu) const { return impl_->lapic(vcpu).pending(); }
+bool IrqChips::InterruptPending(unsigned vcpu) const {
+  if (impl_->remote_ != nullptr) {
+    return vcpu == 0 && impl_->remote_pending_.load(std::memory_order_acquire);
+  }
+  return impl_->lapic(vcpu).pending();
+}
 
 uint64_t IrqChips::ReadCr8(unsigned vcpu) {
   DeviceLock::Scope scope(impl_->lock_);
@@ -248,6 +329,7 @@ void IrqChips::WriteCr8(unsigned vcpu, uint64_t value) {
 
 bool IrqChips::ReadApicMsr(unsigned vcpu, uint32_t msr, uint64_t* value) {
   DeviceLock::Scope scope(impl_->lock_);
+  if (impl_->remote_ != nullptr) return false;
   Lapic& lapic = impl_->lapic(vcpu);
   if (msr == kMsrApicBase) {
     *value = lapic.base();
@@ -262,6 +344,7 @@ bool IrqChips::ReadApicMsr(unsigned vcpu, uint32_t msr, uint64_t* value) {
 
 bool IrqChips::WriteApicMsr(unsigned vcpu, uint32_t msr, uint64_t value) {
   DeviceLock::Scope scope(impl_->lock_);
+  if (impl_->remote_ != nullptr) return false;
   Lapic& lapic = impl_->lapic(vcpu);
   if (msr == kMsrApicBase) return lapic.WriteBase(value);
   if (msr == kMsrTscDeadline) {
@@ -284,6 +367,7 @@ bool InPage(uint64_t base, uint64_t gpa) {
 }  // namespace
 
 bool IrqChips::ReadLapic(unsigned vcpu, uint64_t gpa, unsigned size, uint64_t* value) {
+  if (impl_->remote_ != nullptr) return false;
   Lapic& lapic = impl_->lapic(vcpu);
   if (!InPage(lapic.base(), gpa)) return false;
   DeviceLock::Scope scope(impl_->lock_);
@@ -295,6 +379,7 @@ bool IrqChips::ReadLapic(unsigned vcpu, uint64_t gpa, unsigned size, uint64_t* v
 }
 
 bool IrqChips::WriteLapic(unsigned vcpu, uint64_t gpa, unsigned size, uint64_t value) {
+  if (impl_->remote_ != nullptr) return false;
   Lapic& lapic = impl_->lapic(vcpu);
   if (!InPage(lapic.base(), gpa)) return false;
   if (size < 4) return true;  // undefined (11.4.1)
@@ -336,6 +421,7 @@ void IrqChips::Write(unsigned region, uint64_t offset, unsigned, uint64_t value)
       break;
     case kIoapic:
       impl_->ioapic_.Write(offset, static_cast<uint32_t>(value));
+      impl_->UpdateLevels();
       return;
     default:
       return;

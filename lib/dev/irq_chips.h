@@ -12,6 +12,10 @@
 // SendMsi() and the calls for vCPUs take the lock themselves; the Device part
 // (ports, IOAPIC page, state) is called with it held, so map it with lock().
 //
+// With UseLapics() the LAPICs are somebody else's, a kernel's: the IOAPIC's messages and
+// those of devices go there, and come back as EndOfInterrupt(). The 8259's output then is
+// what vCPU 0 is asked to take, and LAPIC pages and MSRs are nobody's here.
+//
 // The LAPIC page is not on the bus since each vCPU has its own at an address of
 // its own: MMIO accesses go to ReadLapic()/WriteLapic() first.
 #ifndef LIB_DEV_IRQ_CHIPS_H_
@@ -19,6 +23,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 
 #include "lib/dev/clock.h"
 #include "lib/dev/device.h"
@@ -36,6 +41,24 @@ class VcpuSignals {
   virtual void RaiseNmi() = 0;
   virtual void SendInit() = 0;
   virtual void SendSipi(uint8_t vector) = 0;
+};
+
+// LAPICs that are not IrqChips'. Called with its lock held, from any thread; calls back
+// only VcpuSignals' users, later.
+class Lapics {
+ public:
+  static constexpr unsigned kPins = 24;
+  struct Message {  // as an MSI
+    uint64_t address = 0;
+    uint32_t data = 0;
+    friend bool operator==(const Message&, const Message&) = default;
+  };
+
+  virtual ~Lapics() = default;
+  virtual void Send(const Message& message) = 0;
+  // The IOAPIC's level-triggered messages by pin, no data where there is none: whose
+  // end is to be told by IrqChips::EndOfInterrupt().
+  virtual void SetLevelMessages(std::span<const Message, kPins> pins) = 0;
 };
 
 struct IrqChipsConfig {
@@ -63,6 +86,10 @@ class IrqChips final : public Device, public MsiSink {
   ~IrqChips() override;
 
   DeviceLock& lock();
+  // Before any vCPU runs, and Reset() after it; null: its own again.
+  void UseLapics(Lapics* lapics);
+  // From any thread: one of those ended this level-triggered vector.
+  void EndOfInterrupt(uint8_t vector);
   // Before the vCPU runs; null takes it away.
   void ConnectVcpu(unsigned vcpu, VcpuSignals* signals);
 

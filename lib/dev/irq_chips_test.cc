@@ -2,6 +2,7 @@
 #include "lib/dev/irq_chips.h"
 
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "gtest/gtest.h"
@@ -609,6 +610,85 @@ TEST_F(IrqChipsTest, StateRoundTrip) {
   other.isa_irq(11).Set(false);
   other.WriteLapic(0, kLapic + kEoi, 4, 0);
   EXPECT_EQ(other.AcknowledgeInterrupt(0), 0x41);
+}
+
+// Somebody else's LAPICs.
+struct FakeLapics final : Lapics {
+  void Send(const Message& m) override { sent.push_back(m); }
+  void SetLevelMessages(std::span<const Message, kPins> pins) override {
+    levels.assign(pins.begin(), pins.end());
+    ++changes;
+  }
+  std::vector<Message> sent;
+  std::vector<Message> levels;
+  int changes = 0;
+};
+
+TEST_F(IrqChipsTest, OtherLapicsGetTheMessages) {
+  Make(2);
+  FakeLapics lapics;
+  chips_->UseLapics(&lapics);
+  chips_->Reset();
+  const int changes = lapics.changes;
+
+  // An edge to APIC 1, lowest priority and logical.
+  SetEntry(4, uint64_t{1} << 56 | 1 << 11 | 1 << 8 | 0x44);
+  EXPECT_EQ(lapics.changes, changes);
+  Pulse(4);
+  ASSERT_EQ(lapics.sent.size(), 1u);
+  EXPECT_EQ(lapics.sent[0], (Lapics::Message{0xFEE0100C, 0x144}));
+
+  // A level: told of, sent once until its end comes back, and again while it is high.
+  SetEntry(16, 1 << 15 | 0x51);
+  EXPECT_EQ(lapics.changes, changes + 1);
+  EXPECT_EQ(lapics.levels[16], (Lapics::Message{0xFEE00000, 0xC051}));
+  EXPECT_EQ(lapics.levels[4], Lapics::Message{});
+  chips_->ioapic_pin(16).Set(true);
+  EXPECT_EQ(lapics.sent.size(), 2u);
+  EXPECT_EQ(lapics.sent[1], lapics.levels[16]);
+  chips_->EndOfInterrupt(0x52);  // another's
+  EXPECT_EQ(lapics.sent.size(), 2u);
+  chips_->EndOfInterrupt(0x51);
+  EXPECT_EQ(lapics.sent.size(), 3u);
+  chips_->ioapic_pin(16).Set(false);
+  chips_->EndOfInterrupt(0x51);
+  EXPECT_EQ(lapics.sent.size(), 3u);
+
+  // Masked it is still known: it may be in service.
+  SetEntry(16, 1 << 16 | 1 << 15 | 0x51);
+  EXPECT_EQ(lapics.levels[16].data, 0xC051u);
+  SetEntry(16, 0x51);
+  EXPECT_EQ(lapics.levels[16], Lapics::Message{});
+
+  chips_->SendMsi(0xFEE01000, 0x61);
+  EXPECT_EQ(lapics.sent.back(), (Lapics::Message{0xFEE01000, 0x61}));
+  chips_->PulseNmi();
+  EXPECT_EQ(vcpus_[0].nmis + vcpus_[1].nmis, 2);
+
+  // Nobody's page or MSRs here.
+  uint64_t value = 0;
+  EXPECT_FALSE(chips_->ReadLapic(0, kLapic + kId, 4, &value));
+  EXPECT_FALSE(chips_->WriteLapic(0, kLapic + kSvr, 4, 0x1FF));
+  EXPECT_FALSE(chips_->ReadApicMsr(0, 0x1B, &value));
+  EXPECT_FALSE(chips_->WriteApicMsr(0, 0x80F, 0x1FF));
+}
+
+TEST_F(IrqChipsTest, The8259sAreTheFirstsWithOtherLapics) {
+  Make(2);
+  FakeLapics lapics;
+  chips_->UseLapics(&lapics);
+  chips_->Reset();
+  InitPics();
+  chips_->isa_irq(1).Set(true);
+  EXPECT_TRUE(vcpus_[0].line);
+  EXPECT_FALSE(vcpus_[1].line);
+  EXPECT_TRUE(chips_->InterruptPending(0));
+  EXPECT_FALSE(chips_->InterruptPending(1));
+  EXPECT_EQ(Ack(1), -1);
+  EXPECT_EQ(Ack(0), 0x21);
+  EXPECT_FALSE(chips_->InterruptPending(0));
+  EXPECT_EQ(Ack(0), -1);
+  EXPECT_TRUE(lapics.sent.empty());  // the IOAPIC's pins are masked
 }
 
 }  // namespace

@@ -14,6 +14,7 @@ namespace {
 cpu::BackendOptions OptionsOf(const MachineConfig& config) {
   cpu::BackendOptions options;
   options.device = config.kvm_device;
+  options.kernel_lapics = config.kernel_lapics;
   options.cpu = config.cpu;
   options.translate = config.translate;
   options.precise = config.precise;

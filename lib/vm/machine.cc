@@ -112,6 +112,10 @@ absl::StatusOr<std::unique_ptr<Machine>> Machine::Create(
                                                    selection.backend->name != kKernelCounts));
   ASSIGN_OR_RETURN(m->vm_, selection.backend->create_vm(selection.options, *m->memory_));
   m->vm_->SetCounters(&m->stats_->vm());
+  if (m->vm_->has_lapics()) {
+    m->lapics_ = std::make_unique<VmLapics>(*m->vm_);
+    m->board_->irqs().UseLapics(m->lapics_.get());
+  }
   for (unsigned i = 0; i < config.vcpus; ++i) {
     m->buses_.push_back(std::make_unique<MachineVcpuBus>(i, m->board_->bus(), m->board_->irqs(),
                                                          m->clock_, m->stats_->vcpu(i), devices));
@@ -137,6 +141,7 @@ Machine::~Machine() {
   threads_.reset();
   if (board_ != nullptr) {
     for (unsigned i = 0; i < signals_.size(); ++i) board_->irqs().ConnectVcpu(i, nullptr);
+    board_->irqs().UseLapics(nullptr);
   }
   vcpus_.clear();
 }

@@ -4,7 +4,9 @@
 #define LIB_VM_VCPU_BUS_H_
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -129,6 +131,11 @@ class MachineVcpuBus final : public cpu::VcpuBus {
     stats_.Entered(left, Leave::kMsr);
     return known;
   }
+  void EndOfInterrupt(uint8_t vector) override {
+    const uint64_t left = stats_.Left();
+    irqs_.EndOfInterrupt(vector);
+    stats_.Entered(left, Leave::kLapic);
+  }
   uint64_t NowNs() override { return clock_.NowNs(); }
 
  private:
@@ -170,6 +177,23 @@ class MachineVcpuSignals final : public dev::VcpuSignals {
 
  private:
   cpu::Vcpu& vcpu_;
+};
+
+// LAPICs that the VM has itself.
+class VmLapics final : public dev::Lapics {
+ public:
+  explicit VmLapics(cpu::Vm& vm) : vm_(vm) {}
+  void Send(const Message& message) override { vm_.SendInterrupt(ToCpu(message)); }
+  void SetLevelMessages(std::span<const Message, kPins> pins) override {
+    std::array<cpu::InterruptMessage, cpu::Vm::kLevelMessages> out;
+    static_assert(cpu::Vm::kLevelMessages == kPins);
+    for (unsigned i = 0; i < kPins; ++i) out[i] = ToCpu(pins[i]);
+    vm_.SetLevelMessages(out);
+  }
+
+ private:
+  static cpu::InterruptMessage ToCpu(const Message& m) { return {m.address, m.data}; }
+  cpu::Vm& vm_;
 };
 
 }  // namespace atl::vm

@@ -53,7 +53,7 @@ Verdict Probe(const BackendOptions& options) {
 }
 
 absl::StatusOr<std::unique_ptr<Vm>> CreateVm(const BackendOptions& options, GuestMemory& memory) {
-  return kvm::KvmVm::Create(DeviceOf(options), memory);
+  return kvm::KvmVm::Create(DeviceOf(options), memory, options.kernel_lapics);
 }
 
 }  // namespace

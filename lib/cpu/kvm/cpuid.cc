@@ -15,25 +15,31 @@ constexpr uint32_t kMonitor = Bit(3), kVmx = Bit(5), kX2Apic = Bit(21), kTscDead
 constexpr uint32_t kHtt = Bit(28);         // edx
 // Leaf 0x80000001, ecx.
 constexpr uint32_t kSvm = Bit(2), kPerfCore = Bit(23), kPerfNb = Bit(24), kPerfLlc = Bit(28);
-// Leaf 0x40000001, eax: kvmclock old and new, no I/O delay, stable clock. The others
-// (PV EOI, IPI, unhalt, asynchronous page faults) need KVM's own LAPIC.
+// Leaf 0x40000001, eax: kvmclock old and new, no I/O delay, stable clock.
 constexpr uint32_t kParavirt = Bit(0) | Bit(1) | Bit(3) | Bit(24);
+// With the kernel's LAPICs also stolen time, EOI in memory, unhalt, TLB flush, IPIs to
+// many, control of polling, yielding to who is preempted. Not asynchronous page faults:
+// memory that is gone to swap is rare, and their state is more to save.
+constexpr uint32_t kParavirtOfLapics =
+    Bit(5) | Bit(6) | Bit(7) | Bit(9) | Bit(11) | Bit(12) | Bit(13);
 
 }  // namespace
 
-void FilterCpuid(std::vector<kvm_cpuid_entry2>& entries) {
+void FilterCpuid(std::vector<kvm_cpuid_entry2>& entries, bool kernel_lapics, bool tsc_deadline) {
   for (kvm_cpuid_entry2& e : entries) {
     switch (e.function) {
       case 1:
-        e.ecx &= ~(kMonitor | kVmx | kX2Apic | kTscDeadline);
+        e.ecx &= ~(kMonitor | kVmx | kTscDeadline);
+        if (!kernel_lapics) e.ecx &= ~kX2Apic;
+        if (kernel_lapics && tsc_deadline) e.ecx |= kTscDeadline;
         e.ecx |= kHypervisor;
         break;
       case 5:    // MONITOR
-      case 0xA:  // performance counters: their interrupt goes through KVM's LAPIC
+      case 0xA:  // performance counters
         e.eax = e.ebx = e.ecx = e.edx = 0;
         break;
       case 0x40000001:
-        e.eax &= kParavirt;
+        e.eax &= kernel_lapics ? kParavirt | kParavirtOfLapics : kParavirt;
         break;
       case 0x80000001:
         e.ecx &= ~(kSvm | kPerfCore | kPerfNb | kPerfLlc);

@@ -4,8 +4,9 @@
 // Signals are flags. Who raises one sets the flag, then looks whether the vCPU is
 // about to execute KVM_RUN (in_run_); if so it sets immediate_exit and sends the
 // kick signal. The vCPU sets in_run_ first and looks at the flags after that,
-// so one of both always sees the other. A halted vCPU is no business of KVM
-// here: it sleeps in WaitForWork(), which the same signals end.
+// so one of both always sees the other. Where the LAPIC is the machine's, a halted
+// vCPU is no business of KVM: it sleeps in WaitForWork(), which the same signals end.
+// Where it is the kernel's, so are halts, INIT and SIPI, and KVM_RUN sleeps.
 #include <errno.h>
 #include <linux/kvm.h>
 #include <pthread.h>
@@ -58,8 +59,12 @@ constexpr MsrReset kMsrResets[] = {
     {0xC0000084, 0},
     {0xC0000102, 0},  // KERNEL_GS_BASE
     {0xC0000103, 0},  // TSC_AUX
+    {0x6E0, 0},       // TSC_DEADLINE
     {0x4B564D00, 0},  // kvmclock: a stale one would write guest memory
     {0x4B564D01, 0},
+    {0x4B564D03, 0},  // stolen time, EOI in memory: they as well
+    {0x4B564D04, 0},
+    {0x4B564D05, 1},  // polling before a halt
 };
 
 class KvmVcpu : public Vcpu {
@@ -77,6 +82,9 @@ class KvmVcpu : public Vcpu {
     std::unique_ptr<KvmVcpu> out(
         new KvmVcpu(vm, config, std::move(fd), static_cast<kvm_run*>(run)));
     out->stats_ = OpenStats(out->fd_.get());
+    if (vm.has_lapics()) {
+      RETURN_IF_ERROR(out->Ioctl(KVM_GET_LAPIC, &out->power_on_lapic_, "KVM_GET_LAPIC"));
+    }
     RETURN_IF_ERROR(out->SetCpuid());
     ASSIGN_OR_RETURN(out->msrs_, out->SupportedMsrs());
     RETURN_IF_ERROR(out->PowerOn());
@@ -140,7 +148,7 @@ class KvmVcpu : public Vcpu {
     kvm_sregs sregs{};
     RETURN_IF_ERROR(Ioctl(KVM_GET_SREGS, &sregs, "KVM_GET_SREGS"));
     SystemRegs out = FromKvm(sregs);
-    out.cr8 = config_.bus->ReadCr8(config_.index);
+    if (!vm_.has_lapics()) out.cr8 = config_.bus->ReadCr8(config_.index);
     return out;
   }
   absl::Status SetSystemRegs(const SystemRegs& regs) override {
@@ -184,6 +192,7 @@ class KvmVcpu : public Vcpu {
   absl::Status SetCpuid();
   absl::StatusOr<std::vector<uint32_t>> SupportedMsrs();
   absl::Status PowerOn();
+  absl::Status PowerOnLapic();
   absl::Status Init();
   absl::Status StartAt(uint8_t sipi_vector);
   void Notify();
@@ -202,7 +211,8 @@ class KvmVcpu : public Vcpu {
   const UniqueFd fd_;
   UniqueFd stats_;
   kvm_run* const run_;
-  std::vector<uint32_t> msrs_;  // those of kMsrResets that KVM has
+  std::vector<uint32_t> msrs_;        // those of kMsrResets that KVM has
+  kvm_lapic_state power_on_lapic_{};  // as KVM made it, where it is KVM's
   absl::Status reset_error_;
   pid_t thread_ = 0;  // that called Run() last
 
@@ -255,11 +265,12 @@ absl::Status KvmVcpu::PowerOn() {
   startup_ = false;
   nmi_ = false;
   halted_ = false;
-  wait_for_sipi_ = config_.index != 0;
+  wait_for_sipi_ = config_.index != 0 && !vm_.has_lapics();
   kvm_vcpu_events events{};
   RETURN_IF_ERROR(Ioctl(KVM_SET_VCPU_EVENTS, &events, "KVM_SET_VCPU_EVENTS"));
   RETURN_IF_ERROR(SetSystemRegs(PowerOnSystemRegs(config_.index == 0)));
   RETURN_IF_ERROR(SetRegs(PowerOnRegs()));
+  if (vm_.has_lapics()) RETURN_IF_ERROR(PowerOnLapic());
   kvm_fpu fpu{};
   fpu.fcw = 0x37F;
   fpu.mxcsr = 0x1F80;
@@ -279,6 +290,13 @@ absl::Status KvmVcpu::PowerOn() {
     }
   }
   return absl::OkStatus();
+}
+
+absl::Status KvmVcpu::PowerOnLapic() {
+  RETURN_IF_ERROR(Ioctl(KVM_SET_LAPIC, &power_on_lapic_, "KVM_SET_LAPIC"));
+  kvm_mp_state state{config_.index == 0 ? uint32_t{KVM_MP_STATE_RUNNABLE}
+                                        : uint32_t{KVM_MP_STATE_UNINITIALIZED}};
+  return Ioctl(KVM_SET_MP_STATE, &state, "KVM_SET_MP_STATE");
 }
 
 // INIT (Intel SDM vol. 3, table 10-1): as after power-on, but caches, FPU and
@@ -380,6 +398,7 @@ absl::Status KvmVcpu::Inject() {
 }
 
 void KvmVcpu::SyncFromRun() {
+  if (vm_.has_lapics()) return;
   VcpuBus& bus = *config_.bus;
   if (run_->cr8 != bus.ReadCr8(config_.index)) bus.WriteCr8(config_.index, run_->cr8);
   if (run_->apic_base != apic_base_) {
@@ -409,7 +428,7 @@ absl::StatusOr<Exit> KvmVcpu::Run() {
       }
     }
 
-    run_->cr8 = config_.bus->ReadCr8(config_.index);
+    if (!vm_.has_lapics()) run_->cr8 = config_.bus->ReadCr8(config_.index);
     const int result = ioctl(fd_.get(), KVM_RUN, 0);
     const int error = errno;
     in_run_.exchange(0);
@@ -437,6 +456,9 @@ std::optional<Exit> KvmVcpu::HandleExit() {
       return std::nullopt;
     case KVM_EXIT_HLT:
       halted_ = true;
+      return std::nullopt;
+    case KVM_EXIT_IOAPIC_EOI:
+      config_.bus->EndOfInterrupt(run_->eoi.vector);
       return std::nullopt;
     case KVM_EXIT_INTR:
     case KVM_EXIT_IRQ_WINDOW_OPEN:

@@ -87,8 +87,8 @@ UniqueFd OpenStats(int fd) {
   return out;
 }
 
-absl::StatusOr<std::unique_ptr<KvmVm>> KvmVm::Create(const std::string& device,
-                                                     GuestMemory& memory) {
+absl::StatusOr<std::unique_ptr<KvmVm>> KvmVm::Create(const std::string& device, GuestMemory& memory,
+                                                     bool kernel_lapics) {
   ASSIGN_OR_RETURN(const UniqueFd kvm, OpenDevice(device));
   int fd;
   do {
@@ -96,7 +96,7 @@ absl::StatusOr<std::unique_ptr<KvmVm>> KvmVm::Create(const std::string& device,
   } while (fd < 0 && errno == EINTR);
   if (fd < 0) return ErrnoError(errno, absl::StrCat(device, ": KVM_CREATE_VM"));
   std::unique_ptr<KvmVm> vm(new KvmVm(UniqueFd(fd), memory));
-  RETURN_IF_ERROR(Annotate(vm->Prepare(kvm.get()), device));
+  RETURN_IF_ERROR(Annotate(vm->Prepare(kvm.get(), kernel_lapics), device));
   vm->stats_ = OpenStats(vm->fd());
   memory.AddListener(vm.get());
   return vm;
@@ -104,7 +104,7 @@ absl::StatusOr<std::unique_ptr<KvmVm>> KvmVm::Create(const std::string& device,
 
 KvmVm::~KvmVm() { memory_.RemoveListener(this); }
 
-absl::Status KvmVm::Prepare(int device) {
+absl::Status KvmVm::Prepare(int device, bool kernel_lapics) {
   // SA_RESTART would send the thread back into KVM_RUN.
   struct sigaction action {};
   action.sa_handler = OnKick;
@@ -132,6 +132,17 @@ absl::Status KvmVm::Prepare(int device) {
     ioctl(vm_.get(), KVM_ENABLE_CAP, &msr);
   }
 
+  const auto offers = [device](int capability) {
+    return ioctl(device, KVM_CHECK_EXTENSION, capability) > 0;
+  };
+  if (kernel_lapics && offers(KVM_CAP_SPLIT_IRQCHIP) && offers(KVM_CAP_SIGNAL_MSI) &&
+      offers(KVM_CAP_IRQ_ROUTING)) {
+    kvm_enable_cap split{};
+    split.cap = KVM_CAP_SPLIT_IRQCHIP;
+    split.args[0] = kLevelMessages;
+    has_lapics_ = ioctl(vm_.get(), KVM_ENABLE_CAP, &split) == 0;
+  }
+
   auto list = std::make_unique<CpuidList>();
   list->count = static_cast<uint32_t>(std::size(list->entries));
   if (ioctl(device, kGetSupportedCpuid, list.get()) != 0) {
@@ -140,7 +151,8 @@ absl::Status KvmVm::Prepare(int device) {
   // Some room stays for what FilterCpuid() adds.
   cpuid_.assign(list->entries,
                 list->entries + std::min<size_t>(list->count, std::size(list->entries) - 8));
-  FilterCpuid(cpuid_);
+  FilterCpuid(cpuid_, has_lapics_,
+              ioctl(device, KVM_CHECK_EXTENSION, KVM_CAP_TSC_DEADLINE_TIMER) > 0);
 
   OnSlotsChanged();
   return slot_error_;
@@ -181,6 +193,28 @@ void KvmVm::OnSlotsChanged() {
     slot_error_.Update(SetSlot(free, w));
     slots_[free] = w;
   }
+}
+
+void KvmVm::SendInterrupt(const InterruptMessage& message) {
+  kvm_msi msi{};
+  msi.address_lo = static_cast<uint32_t>(message.address);
+  msi.data = message.data;
+  // To nobody, or refused: as on the bus of a PC, nothing happens.
+  (void)ioctl(vm_.get(), KVM_SIGNAL_MSI, &msi);
+}
+
+// KVM looks in its routing table for whose end to come back: an entry a pin.
+void KvmVm::SetLevelMessages(std::span<const InterruptMessage, kLevelMessages> pins) {
+  RoutingTable table;
+  for (uint32_t pin = 0; pin < kLevelMessages; ++pin) {
+    if (pins[pin].data == 0) continue;
+    kvm_irq_routing_entry& e = table.entries[table.count++];
+    e.gsi = pin;
+    e.type = KVM_IRQ_ROUTING_MSI;
+    e.u.msi.address_lo = static_cast<uint32_t>(pins[pin].address);
+    e.u.msi.data = pins[pin].data;
+  }
+  (void)ioctl(vm_.get(), kSetGsiRouting, &table);
 }
 
 absl::StatusOr<std::unique_ptr<Vcpu>> KvmVm::CreateVcpu(const VcpuConfig& config) {

@@ -2,15 +2,21 @@
 // A VM behind a node that speaks KVM's ioctl ABI (Documentation/virt/kvm/api.rst):
 // /dev/kvm or /dev/atoll. Only what backend.cc and the self-test see.
 //
-// Interrupt controllers are the machine's, in user space: no KVM_CREATE_IRQCHIP.
-// A vCPU asks for the vector when KVM can inject one, and asks KVM to come back
-// (request_interrupt_window) when it cannot yet. CR8 travels through kvm_run.
+// The 8259s and the IOAPIC are the machine's, in user space. The LAPICs are the
+// kernel's where it can have them alone (KVM_CAP_SPLIT_IRQCHIP), so that halts, IPIs,
+// timers and the ends of interrupts need no way out to user space; or the
+// machine's, where a module offers none. In both cases vCPU 0, or with the machine's
+// LAPICs each, asks for a vector when KVM can inject one, and asks KVM to come back
+// (request_interrupt_window) when it cannot yet. CR8 travels through kvm_run where the
+// LAPIC is the machine's.
 #ifndef LIB_CPU_KVM_VM_H_
 #define LIB_CPU_KVM_VM_H_
 
 #include <linux/kvm.h>
 
 #include <memory>
+#include <span>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -40,6 +46,11 @@ struct CpuidList {  // struct kvm_cpuid2
   uint32_t pad = 0;
   kvm_cpuid_entry2 entries[256];
 };
+struct RoutingTable {  // struct kvm_irq_routing
+  uint32_t count = 0;
+  uint32_t flags = 0;
+  kvm_irq_routing_entry entries[Vm::kLevelMessages]{};
+};
 struct MsrList {  // struct kvm_msrs
   uint32_t count = 1;
   uint32_t pad = 0;
@@ -49,12 +60,15 @@ static_assert(sizeof(MsrList) == 24);
 inline constexpr unsigned long kGetSupportedCpuid = _IOC(_IOC_READ | _IOC_WRITE, KVMIO, 0x05, 8);
 inline constexpr unsigned long kGetMsrs = _IOC(_IOC_READ | _IOC_WRITE, KVMIO, 0x88, 8);
 inline constexpr unsigned long kSetMsrs = _IOC(_IOC_WRITE, KVMIO, 0x89, 8);
+inline constexpr unsigned long kSetGsiRouting = _IOC(_IOC_WRITE, KVMIO, 0x6A, 8);
 inline constexpr unsigned long kSetCpuid2 = _IOC(_IOC_WRITE, KVMIO, 0x90, 8);
 
 class KvmVm : public Vm, private SlotListener {
  public:
+  // `kernel_lapics`: the kernel's where it offers that.
   static absl::StatusOr<std::unique_ptr<KvmVm>> Create(const std::string& device,
-                                                       GuestMemory& memory);
+                                                       GuestMemory& memory,
+                                                       bool kernel_lapics = false);
   ~KvmVm() override;
 
   absl::StatusOr<std::unique_ptr<Vcpu>> CreateVcpu(const VcpuConfig& config) override;
@@ -62,11 +76,15 @@ class KvmVm : public Vm, private SlotListener {
   // that runs with KVM; what toggles it only to test it finds memory at 1 MiB.
   void SetA20(bool) override {}
 
+  bool has_lapics() const override { return has_lapics_; }
+  void SendInterrupt(const InterruptMessage& message) override;
+  void SetLevelMessages(std::span<const InterruptMessage, kLevelMessages> pins) override;
+
   int stats_fd() const override { return stats_.get(); }
 
   int fd() const { return vm_.get(); }
   const GuestMemory& memory() const { return memory_; }
-  // What KVM can show to a guest, already without what needs KVM's own LAPIC.
+  // What KVM can show to a guest, already without what does not work here.
   const std::vector<kvm_cpuid_entry2>& cpuid() const { return cpuid_; }
   size_t run_size() const { return run_size_; }
   // The first error of a slot change; a vCPU reports it instead of running.
@@ -74,7 +92,7 @@ class KvmVm : public Vm, private SlotListener {
 
  private:
   KvmVm(UniqueFd vm, GuestMemory& memory) : vm_(std::move(vm)), memory_(memory) {}
-  absl::Status Prepare(int device);
+  absl::Status Prepare(int device, bool kernel_lapics);
   void OnSlotsChanged() override;
   absl::Status SetSlot(uint32_t slot, const MemorySlot& what);
 
@@ -83,13 +101,16 @@ class KvmVm : public Vm, private SlotListener {
   GuestMemory& memory_;
   std::vector<kvm_cpuid_entry2> cpuid_;
   size_t run_size_ = 0;
+  bool has_lapics_ = false;
   // KVM's slots by number; size 0: free.
   std::vector<MemorySlot> slots_;
   absl::Status slot_error_;
 };
 
-// Filters what KVM_GET_SUPPORTED_CPUID says to what works here.
-void FilterCpuid(std::vector<kvm_cpuid_entry2>& entries);
+// Filters what KVM_GET_SUPPORTED_CPUID says to what works here. With the kernel's
+// LAPICs more does: x2APIC mode, what KVM does for its guests by agreement, and the TSC
+// deadline timer where `tsc_deadline`.
+void FilterCpuid(std::vector<kvm_cpuid_entry2>& entries, bool kernel_lapics, bool tsc_deadline);
 // Fills in what differs between vCPUs: APIC id and topology (one core each).
 void SetTopology(std::vector<kvm_cpuid_entry2>& entries, unsigned index, unsigned count);
 
