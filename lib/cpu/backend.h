@@ -161,7 +161,7 @@ struct BackendOptions {
 struct Backend {
   absl::string_view name;     // "kvm", "soft"
   absl::string_view summary;  // a line for -accel help
-  // Runs a self-test; never blocks longer than a second.
+  // Runs a self-test; blocks for a second at the most, on a busy host for three.
   Verdict (*probe)(const BackendOptions& options);
   // `memory` outlives the Vm.
   absl::StatusOr<std::unique_ptr<Vm>> (*create_vm)(const BackendOptions& options,

@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <string>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "lib/base/status_macros.h"
 #include "lib/cpu/kvm/self_test.h"
@@ -34,22 +33,11 @@ Verdict Probe(const BackendOptions& options) {
                                               "not tested (-accel kvm does)")
                                : std::string(opened.message())};
   }
-  const absl::StatusOr<kvm::SelfTestTimes> times = kvm::RunSelfTest(device, kBudgetNs);
-  if (absl::IsDeadlineExceeded(times.status())) {
-    return {false,
-            absl::StrCat(device, " opens, but ", times.status().message(), " within 0.8 s",
-                         hardware.empty() ? ": the processor has neither VT-x nor SVM" : "")};
-  }
-  if (!times.ok()) {
-    // Errors of opening name the device themselves.
-    const absl::string_view message = times.status().message();
-    return {false, absl::StartsWith(message, device) ? std::string(message)
-                                                     : absl::StrCat(device, ": ", message)};
-  }
   // The slowest of three: caches and clock frequency warm up.
   const uint64_t native =
       std::max({kvm::NativeLongModeNs(), kvm::NativeLongModeNs(), kvm::NativeLongModeNs()});
-  return kvm::Judge(device, *times, native, hardware);
+  return kvm::JudgeByTests(device, native, hardware,
+                           [&] { return kvm::RunSelfTest(device, kBudgetNs); });
 }
 
 absl::StatusOr<std::unique_ptr<Vm>> CreateVm(const BackendOptions& options, GuestMemory& memory) {

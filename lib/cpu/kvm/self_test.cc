@@ -10,6 +10,7 @@
 #include <span>
 #include <thread>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "lib/base/mutex.h"
@@ -196,6 +197,29 @@ Verdict Judge(const std::string& device, const SelfTestTimes& times, uint64_t na
                                                  : "it emulates them")};
   }
   return {true, hardware.empty() ? "hardware virtualization" : hardware};
+}
+
+Verdict JudgeByTests(const std::string& device, uint64_t native_ns, const std::string& hardware,
+                     const std::function<absl::StatusOr<SelfTestTimes>()>& test) {
+  constexpr int kTests = 3;
+  Verdict verdict;
+  for (int i = 0; i < kTests; ++i) {
+    const absl::StatusOr<SelfTestTimes> times = test();
+    if (times.ok()) {
+      verdict = Judge(device, *times, native_ns, hardware);
+    } else if (absl::IsDeadlineExceeded(times.status())) {
+      verdict = {false,
+                 absl::StrCat(device, " opens, but ", times.status().message(), " in time",
+                              hardware.empty() ? ": the processor has neither VT-x nor SVM" : "")};
+    } else {
+      // Errors of opening name the device themselves.
+      const absl::string_view message = times.status().message();
+      return {false, absl::StartsWith(message, device) ? std::string(message)
+                                                       : absl::StrCat(device, ": ", message)};
+    }
+    if (verdict.usable || hardware.empty()) break;
+  }
+  return verdict;
 }
 
 std::string VirtualizationHardware() {

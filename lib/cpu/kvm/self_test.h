@@ -9,6 +9,7 @@
 #define LIB_CPU_KVM_SELF_TEST_H_
 
 #include <cstdint>
+#include <functional>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -37,6 +38,13 @@ uint64_t NativeLongModeNs();
 // What that says about `device`, on a processor that offers `hardware` (below).
 Verdict Judge(const std::string& device, const SelfTestTimes& times, uint64_t native_ns,
               const std::string& hardware);
+
+// The same of `test`, which is RunSelfTest(). Where the processor has hardware and what
+// is tested looks slow, it is tested again, up to three times in all: a busy host
+// takes the processor away from a guest for as long as emulation would need, but
+// nothing makes emulation fast.
+Verdict JudgeByTests(const std::string& device, uint64_t native_ns, const std::string& hardware,
+                     const std::function<absl::StatusOr<SelfTestTimes>()>& test);
 
 // "Intel VT-x", "AMD SVM" or, where the processor has neither, empty.
 std::string VirtualizationHardware();
