@@ -14,7 +14,8 @@
  * to the instruction before; then an NMI; interrupts last. Where the interrupt
  * controllers are in the kernel, a vector is taken from them when the guest can
  * take it (irq.c). Where they are in user space, that puts a vector in with
- * KVM_INTERRUPT when kvm_run says that the guest can take one. Either asks for
+ * KVM_INTERRUPT when kvm_run says that the guest can take one; an exception that
+ * comes of user space's answer (an MSR refused) still goes first. Both ask for
  * an interrupt window when it cannot: an exit as soon as the guest can.
  *
  * After an NMI others wait until its IRET is done. The IRET exits before it
@@ -86,8 +87,9 @@ bool atl_interrupt_allowed(struct atl_vcpu *v)
 
 bool atl_ready_for_interrupt(struct atl_vcpu *v)
 {
-	return atl_interrupt_allowed(v) && v->extint < 0 && !v->interrupt.injected && !v->exception.injected &&
-	       !v->exception.pending && !v->nmi_injected;
+	return atl_interrupt_allowed(v) && v->extint < 0 && !v->interrupt.injected &&
+	       !v->interrupt.pending && !v->exception.injected && !v->exception.pending &&
+	       !v->nmi_injected;
 }
 
 /* ATL_RESUME, or ATL_TO_USER when the guest is shut down. */
@@ -119,6 +121,10 @@ int atl_prepare_events(struct atl_vcpu *v)
 			atl_ops->state_changed(v);
 		}
 		atl_ops->inject(v, ATL_INJECT_EXCEPTION, x);
+	} else if (v->interrupt.pending && atl_interrupt_allowed(v)) {
+		v->interrupt.pending = false;
+		v->interrupt.injected = true;
+		atl_ops->inject(v, ATL_INJECT_INTERRUPT, &v->interrupt);
 	} else {
 		busy = false;
 	}
@@ -145,7 +151,7 @@ int atl_prepare_events(struct atl_vcpu *v)
 			atl_ops->inject(v, ATL_INJECT_INTERRUPT, &v->interrupt);
 		}
 	}
-	atl_ops->irq_window(v, atl_irq_waits(v) ||
+	atl_ops->irq_window(v, atl_irq_waits(v) || v->interrupt.pending ||
 			       (!atl_pic_here(v) && !atl_ready_for_interrupt(v) &&
 				READ_ONCE(v->run->request_interrupt_window)));
 	return ATL_RESUME;
@@ -197,7 +203,7 @@ int atl_get_events(struct atl_vcpu *v, struct kvm_vcpu_events *e)
 	e->exception.nr = v->exception.vector;
 	e->exception.has_error_code = v->exception.has_error;
 	e->exception.error_code = v->exception.error;
-	e->interrupt.injected = v->interrupt.injected;
+	e->interrupt.injected = v->interrupt.injected || v->interrupt.pending;
 	e->interrupt.nr = v->interrupt.vector;
 	e->interrupt.shadow = atl_ops->shadow(v);
 	e->nmi.injected = v->nmi_injected;

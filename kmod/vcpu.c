@@ -194,7 +194,7 @@ static int interrupt(struct atl_vcpu *v, void __user *arg)
 		v->extint = i.irq;
 		return 0;
 	}
-	v->interrupt = (struct atl_event) { .injected = true, .vector = i.irq };
+	v->interrupt = (struct atl_event) { .pending = true, .vector = i.irq };
 	v->stats.irq_injections++;
 	return 0;
 }

@@ -249,7 +249,7 @@ void atl_get_sregs(struct atl_vcpu *v, struct kvm_sregs *s)
 	s->cr8 = v->cr8;
 	s->efer = v->efer;
 	s->apic_base = v->apic_base;
-	if (v->interrupt.injected && !v->interrupt.soft)
+	if ((v->interrupt.injected || v->interrupt.pending) && !v->interrupt.soft)
 		s->interrupt_bitmap[v->interrupt.vector / 64] = BIT_ULL(v->interrupt.vector % 64);
 }
 
