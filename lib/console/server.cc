@@ -39,6 +39,8 @@ enum News : uint32_t {
   kNewClipboard = 1 << 4,
   kNewText = 1 << 5,
   kNewSynced = 1 << 6,
+  kNewCursor = 1 << 7,
+  kNewsEnd = 1 << 8,
 };
 
 // A bit for each tile of the picture.
@@ -176,6 +178,13 @@ class Server::Impl {
     });
   }
 
+  void SetCursor(Cursor cursor) {
+    loop_->Post([this, copy = std::move(cursor)] {
+      cursor_ = copy;
+      Tell(kNewCursor);
+    });
+  }
+
   void Finish(absl::string_view reason) {
     if (std::exchange(finished_, true)) return;
     if (thread_.joinable()) {
@@ -304,6 +313,7 @@ class Server::Impl {
     leds_ = input_.leds();
     absolute_ = input_.absolute();
     c.news = kNewMode | kNewName | kNewPointerMode | kNewLeds;
+    if (cursor_.width != 0) c.news |= kNewCursor;
     Say(c);
     if (c.hooks.came) c.hooks.came();
   }
@@ -383,7 +393,7 @@ class Server::Impl {
       if (!Send(c, m, picture_->fd())) return;
       c.welcomed = true;
     }
-    for (uint32_t bit = 1; c.news != 0 && bit <= kNewSynced; bit <<= 1) {
+    for (uint32_t bit = 1; c.news != 0 && bit < kNewsEnd; bit <<= 1) {
       if ((c.news & bit) == 0) continue;
       if (!Send(c, MessageOf(c, bit))) return;
       c.news &= ~bit;
@@ -408,6 +418,8 @@ class Server::Impl {
         return Leds{leds_};
       case kNewClipboard:
         return Clipboard{clipboard_};
+      case kNewCursor:
+        return cursor_;
       case kNewText:
         return Text{screen_.Text().value_or(ui::TextScreen())};
       default:
@@ -456,6 +468,8 @@ class Server::Impl {
   }
 
   void OnChanged() {
+    // What is drawn next may not be told at once.
+    pause_ns_ = std::min(pause_ns_, BusyPause());
     if (Wanted()) Arm(last_look_ns_ + BusyPause());
   }
 
@@ -551,6 +565,7 @@ class Server::Impl {
   uint8_t leds_ = 0;
   bool absolute_ = false;
   std::string clipboard_;
+  Cursor cursor_;
   std::thread thread_;
   bool finished_ = false;
 };
@@ -574,6 +589,7 @@ absl::StatusOr<UniqueFd> Server::NewViewer(ViewerHooks hooks) {
 absl::Status Server::ServeUntil(int fd) { return impl_->ServeUntil(fd); }
 absl::Status Server::Start() { return impl_->Start(); }
 void Server::SetClipboard(absl::string_view text) { impl_->SetClipboard(text); }
+void Server::SetCursor(Cursor cursor) { impl_->SetCursor(std::move(cursor)); }
 void Server::Finish(absl::string_view reason) { impl_->Finish(reason); }
 
 }  // namespace atl::console

@@ -73,6 +73,9 @@ class Server {
 
   // What the guest copied; any thread.
   void SetClipboard(absl::string_view text);
+  // The guest's own pointer, where its display adapter draws one; within the bounds
+  // of wire.h. Any thread.
+  void SetCursor(Cursor cursor);
   // Says goodbye to all, and serves no more: screen and input may go. Any thread
   // but the server's.
   void Finish(absl::string_view reason);

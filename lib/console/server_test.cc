@@ -34,7 +34,7 @@ class Told final : public ViewerEvents {
  public:
   void OnMode(const Mode& mode) override { modes.push_back(mode); }
   void OnDamage(const std::vector<ui::Rect>& rects) override { damage.push_back(rects); }
-  void OnCursor(const Cursor&) override {}
+  void OnCursor(const Cursor& c) override { cursors.push_back(c); }
   void OnPointerMode(bool absolute) override { pointer_modes.push_back(absolute); }
   void OnLeds(uint8_t lit) override { leds.push_back(lit); }
   void OnName(absl::string_view text) override { name = std::string(text); }
@@ -47,6 +47,7 @@ class Told final : public ViewerEvents {
   std::vector<bool> pointer_modes;
   std::vector<uint8_t> leds;
   std::vector<ui::TextScreen> texts;
+  std::vector<Cursor> cursors;
   std::vector<uint32_t> synced;
   std::string name, clipboard;
 };
@@ -364,6 +365,18 @@ TEST(ConsoleTest, TheRest) {
   WaitFor([&] { return c.power == 2 && c.pasted == 12; });
   c.server->SetClipboard("from the guest");
   Until(*viewer, told, [&] { return told.clipboard == "from the guest"; });
+  // The adapter's pointer: told to who is there, and to who comes; then hidden.
+  const Cursor arrow{2, 1, 1, 0, {0xFF000000, 0x80FFFFFF}};
+  c.server->SetCursor(arrow);
+  Until(*viewer, told, [&] { return !told.cursors.empty(); });
+  auto second = c.NewViewer();
+  Told later;
+  Until(*second, later, [&] { return !later.cursors.empty(); });
+  EXPECT_EQ(told.cursors[0], arrow);
+  EXPECT_EQ(later.cursors[0], arrow);
+  c.server->SetCursor({});
+  Until(*second, later, [&] { return later.cursors.size() == 2; });
+  EXPECT_EQ(later.cursors[1], Cursor());
   c.input.lamps = 2;
   ASSERT_OK(viewer->SendKey(true, 0x45, 0));
   Until(*viewer, told, [&] { return viewer->leds() == 2; });
