@@ -1,8 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cmd/vnc/endpoint.h"
 
+#include <fcntl.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include <cstdlib>
+#include <string>
+#include <vector>
 
 #include "gtest/gtest.h"
 #include "lib/base/status_matchers.h"
@@ -57,6 +63,37 @@ TEST(Endpoint, DescriptorsMustListen) {
               StatusIs(absl::StatusCode::kInvalidArgument, "not a socket that listens"));
   close(pair[0]);
   close(pair[1]);
+}
+
+// What systemd passes begins at descriptor 3, whatever this process has there.
+TEST(Endpoint, SystemdPassesListeningSockets) {
+  const int kept[2] = {fcntl(3, F_DUPFD_CLOEXEC, 100), fcntl(4, F_DUPFD_CLOEXEC, 100)};
+  const int listener = socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in any{};
+  any.sin_family = AF_INET;
+  ASSERT_EQ(bind(listener, reinterpret_cast<sockaddr*>(&any), sizeof any), 0);
+  ASSERT_EQ(listen(listener, 1), 0);
+  const int other = fcntl(socket(AF_INET, SOCK_STREAM, 0), F_DUPFD_CLOEXEC, 100);
+  const int far = fcntl(listener, F_DUPFD_CLOEXEC, 100);
+  ASSERT_EQ(dup2(far, 3), 3);
+  ASSERT_EQ(dup2(other, 4), 4);
+  setenv("LISTEN_FDS", "2", 1);
+  setenv("LISTEN_PID", std::to_string(getpid()).c_str(), 1);
+  const std::vector<Endpoint> passed = SystemdEndpoints();
+  // For somebody else.
+  setenv("LISTEN_PID", "1", 1);
+  EXPECT_TRUE(SystemdEndpoints().empty());
+  unsetenv("LISTEN_FDS");
+  unsetenv("LISTEN_PID");
+  ASSERT_EQ(passed.size(), 1u);
+  EXPECT_EQ(passed[0].fd, 3);
+  EXPECT_EQ(passed[0].kind, Endpoint::Kind::kFd);
+  EXPECT_FALSE(passed[0].local);
+  EXPECT_EQ(fcntl(3, F_GETFD), FD_CLOEXEC);
+  for (int i = 0; i < 2; ++i) {
+    close(3 + i);
+    if (kept[i] >= 0) dup2(kept[i], 3 + i);
+  }
 }
 
 }  // namespace
