@@ -104,7 +104,7 @@ absl::StatusOr<int> Stay(const cli::Parsed& args, const std::string& name, bool 
     ShowOnly(args, made.plan, name);
     return cli::kExitDone;
   }
-  ASSIGN_OR_RETURN(Guardian guardian, Guardian::Start());
+  ASSIGN_OR_RETURN(Guardian guardian, Guardian::Start(RemoveNetworks));
   // A signal from here on waits until everything is made, and then unmade.
   sigprocmask(SIG_BLOCK, &signals, nullptr);
   absl::Status ended;

@@ -26,9 +26,14 @@ namespace {
 constexpr timespec kPause = {.tv_sec = 0, .tv_nsec = 5'000'000};
 
 // The guardian's life. Never returns.
-[[noreturn]] void Guard(int pipe, const hostnet::Process& parent) {
+[[noreturn]] void Guard(int pipe, const hostnet::Process& parent,
+                        const Guardian::CleanUp& clean_up) {
   setsid();
   prctl(PR_SET_NAME, "net-guardian");
+  // What the parent has open is to end with the parent.
+  if (pipe != 3) dup2(pipe, 3);
+  pipe = 3;
+  close_range(4, ~0U, 0);
   const int null = open("/dev/null", O_RDWR | O_CLOEXEC);
   for (int fd : {0, 1, 2}) dup2(null, fd);
   char byte = 0;
@@ -40,12 +45,7 @@ constexpr timespec kPause = {.tv_sec = 0, .tv_nsec = 5'000'000};
   for (int i = 0; i < 400 && parent.Alive(); ++i) nanosleep(&kPause, nullptr);
   // A second look finds what a program of the parent's did meanwhile.
   for (int i = 0; i < 5; ++i) {
-    absl::StatusOr<View> view = Look(Rules::kIfAny);
-    if (view.ok()) {
-      const hostnet::Plan plan = hostnet::PlanGc(view->host, parent);
-      if (plan.empty() && i > 0) break;
-      (void)plan.Make();
-    }
+    if (!clean_up(parent) && i > 0) break;
     nanosleep(&kPause, nullptr);
   }
   _exit(0);
@@ -53,7 +53,15 @@ constexpr timespec kPause = {.tv_sec = 0, .tv_nsec = 5'000'000};
 
 }  // namespace
 
-absl::StatusOr<Guardian> Guardian::Start() {
+bool RemoveNetworks(const hostnet::Process& dead) {
+  absl::StatusOr<View> view = Look(Rules::kIfAny);
+  if (!view.ok()) return true;  // once more
+  const hostnet::Plan plan = hostnet::PlanGc(view->host, dead);
+  (void)plan.Make();
+  return !plan.empty();
+}
+
+absl::StatusOr<Guardian> Guardian::Start(const CleanUp& clean_up) {
   const hostnet::Process self = hostnet::Process::Self();
   int fds[2];
   if (pipe2(fds, O_CLOEXEC) != 0) return ErrnoError(errno, "pipe");
@@ -68,7 +76,7 @@ absl::StatusOr<Guardian> Guardian::Start() {
   if (guardian.pid_ < 0) return ErrnoError(errno, "guardian process");
   if (guardian.pid_ == 0) {
     guardian.pipe_.reset();
-    Guard(end.get(), self);
+    Guard(end.get(), self, clean_up);
   }
   guardian.ended_.reset(static_cast<int>(syscall(SYS_pidfd_open, guardian.pid_, 0)));
   if (!guardian.ended_.valid()) return ErrnoError(errno, "guardian process");

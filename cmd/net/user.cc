@@ -13,10 +13,12 @@
 #include <utility>
 #include <vector>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "cmd/net/commands.h"
+#include "cmd/net/foreground.h"
 #include "lib/base/status_macros.h"
 #include "lib/base/unique_fd.h"
 #include "lib/cli/main.h"
@@ -24,6 +26,7 @@
 #include "lib/host/event_loop.h"
 #include "lib/host/signals.h"
 #include "lib/host/socket.h"
+#include "lib/hostnet/tag.h"
 #include "lib/usernet/control.h"
 #include "lib/usernet/engine.h"
 #include "lib/usernet/options.h"
@@ -220,6 +223,22 @@ absl::StatusOr<int> Run(const cli::Parsed& args) {
     return cli::UsageError("where do guests come from? SOCKET or --fd is missing");
   }
   const std::string program(cli::ProgramName());
+  std::vector<std::string> sockets(args.operands.begin(), args.operands.end());
+  if (const std::optional<std::string> path = args.Text("-c")) sockets.push_back(*path);
+  // The names of sockets outlive whoever is killed.
+  std::optional<Guardian> guardian;
+  if (!sockets.empty()) {
+    ASSIGN_OR_RETURN(guardian, Guardian::Start([&sockets](const hostnet::Process&) {
+                       bool left = false;
+                       for (const std::string& path : sockets) {
+                         left |= host::UnixListener::RemoveLeft(path);
+                       }
+                       return left;
+                     }));
+  }
+  const absl::Cleanup dismiss = [&guardian] {
+    if (guardian) guardian->Dismiss();
+  };
   ASSIGN_OR_RETURN(const std::unique_ptr<host::EventLoop> loop, host::EventLoop::Create());
   ASSIGN_OR_RETURN(const std::unique_ptr<host::SignalWatch> signals,
                    host::SignalWatch::Create(loop.get(), {SIGINT, SIGTERM, SIGHUP},
@@ -237,9 +256,7 @@ absl::StatusOr<int> Run(const cli::Parsed& args) {
   }
   std::list<std::unique_ptr<usernet::ControlConnection>> controllers;
   std::unique_ptr<Door> control;
-  std::vector<std::string> sockets;
   if (const std::optional<std::string> path = args.Text("-c")) {
-    sockets.push_back(*path);
     ASSIGN_OR_RETURN(control, Door::Open(loop.get(), *path, [&](UniqueFd fd) {
                        if (controllers.size() >= kMaxControllers) return;
                        const auto place = controllers.emplace(controllers.end());
@@ -255,7 +272,6 @@ absl::StatusOr<int> Run(const cli::Parsed& args) {
   }
   std::unique_ptr<Door> guests;
   if (!args.operands.empty()) {
-    sockets.push_back(args.operands[0]);
     ASSIGN_OR_RETURN(guests, Door::Open(loop.get(), args.operands[0], [&](UniqueFd fd) {
                        const absl::Status added =
                            engine->AddStream(std::move(fd), /*vnet_header=*/false);
@@ -270,7 +286,17 @@ absl::StatusOr<int> Run(const cli::Parsed& args) {
       RETURN_IF_ERROR(locked);
     }
   }
+  bool guarded = true;
+  std::unique_ptr<host::FdWatch> guard;
+  if (guardian) {
+    ASSIGN_OR_RETURN(guard, loop->Watch(guardian->ended_fd(), EPOLLIN, [&](uint32_t) {
+      guarded = false;
+      guard.reset();
+      loop->Quit();
+    }));
+  }
   loop->Run();
+  if (!guarded) return absl::AbortedError("the guardian process was killed");
   return cli::kExitDone;
 }
 

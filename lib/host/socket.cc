@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include <cstring>
+#include <iterator>
 #include <memory>
 #include <utility>
 
@@ -21,6 +22,8 @@ namespace atl::host {
 namespace {
 
 constexpr int kBacklog = 16;
+// Last letters of the names that stand beside a listener's until it listens.
+constexpr char kDraftEnds[] = {'~', '%', '+', '='};
 
 absl::StatusOr<sockaddr_un> UnixAddress(const std::string& path) {
   sockaddr_un out{};
@@ -43,7 +46,7 @@ absl::StatusOr<UniqueFd> NewUnix(int type) {
 // a socket's name can connect to it. The name is as long, so that it fits.
 absl::StatusOr<std::string> BindDraft(int fd, const std::string& path) {
   std::string draft = path;
-  for (const char last : {'~', '%', '+', '='}) {
+  for (const char last : kDraftEnds) {
     if (draft.back() == '/') break;  // bind says what is wrong with it
     draft.back() = last;
     if (draft == path) continue;
@@ -129,6 +132,22 @@ absl::StatusOr<UnixListener> UnixListener::Create(const std::string& path, int t
     out.inode_ = st.st_ino;
   }
   return out;
+}
+
+bool UnixListener::RemoveLeft(const std::string& path, int type) {
+  if (path.empty() || path.back() == '/') return false;
+  std::string ends(std::begin(kDraftEnds), std::end(kDraftEnds));
+  ends.push_back(path.back());
+  bool removed = false;
+  std::string name = path;
+  for (const char last : ends) {
+    name.back() = last;
+    struct stat st;
+    if (lstat(name.c_str(), &st) != 0 || !S_ISSOCK(st.st_mode)) continue;
+    if (!absl::IsUnavailable(ConnectUnix(name, type).status())) continue;
+    removed |= unlink(name.c_str()) == 0;
+  }
+  return removed;
 }
 
 UnixListener::~UnixListener() {

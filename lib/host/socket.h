@@ -29,6 +29,10 @@ class UnixListener {
   UnixListener& operator=(UnixListener&&) = delete;
   ~UnixListener();
 
+  // For whoever comes after a process that was killed with a listener at `path`, or while it made
+  // one: removes the names that it has left, unless somebody listens there. False: there was none.
+  static bool RemoveLeft(const std::string& path, int type = SOCK_STREAM);
+
   int fd() const { return fd_.get(); }
 
  private:

@@ -57,6 +57,27 @@ TEST_F(UnixListenerTest, ReplacesWhatNobodyListensOn) {
   EXPECT_EQ(Names(), 0u);
 }
 
+TEST_F(UnixListenerTest, WhatAKilledProcessHasLeftIsRemoved) {
+  EXPECT_FALSE(UnixListener::RemoveLeft(path_));
+  EXPECT_FALSE(UnixListener::RemoveLeft(""));
+  EXPECT_FALSE(UnixListener::RemoveLeft(folder_ + "/"));
+  {
+    absl::StatusOr<UnixListener> listener = UnixListener::Create(path_);
+    ASSERT_OK(listener.status());
+    EXPECT_FALSE(UnixListener::RemoveLeft(path_));  // somebody listens
+    ASSERT_EQ(link(path_.c_str(), (folder_ + "/socke~").c_str()), 0);
+    EXPECT_FALSE(UnixListener::RemoveLeft(path_));
+    ASSERT_EQ(rename(path_.c_str(), (folder_ + "/kept").c_str()), 0);
+  }
+  ASSERT_EQ(rename((folder_ + "/kept").c_str(), path_.c_str()), 0);
+  EXPECT_EQ(Names(), 2u);
+  EXPECT_TRUE(UnixListener::RemoveLeft(path_));
+  EXPECT_EQ(Names(), 0u);
+  std::ofstream(path_) << "a file";
+  EXPECT_FALSE(UnixListener::RemoveLeft(path_));
+  EXPECT_EQ(Names(), 1u);
+}
+
 TEST_F(UnixListenerTest, LeavesFilesAlone) {
   std::ofstream(path_) << "text";
   EXPECT_THAT(UnixListener::Create(path_).status(),

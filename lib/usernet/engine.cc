@@ -89,7 +89,7 @@ Engine::Engine(host::EventLoop* loop, const Options& options, std::unique_ptr<Ho
       dhcp6_(options_, lan_.mac()) {
   const size_t flows = MaxFlows(options.max_connections);
   tcp_ = std::make_unique<TcpTable>(loop, &lan_, host_.get(), options_.mtu, flows - flows / 4);
-  udp_ = std::make_unique<UdpTable>(loop, &lan_, host_.get(), flows / 4);
+  udp_ = std::make_unique<UdpTable>(loop, &lan_, host_.get(), std::max<size_t>(flows / 4, 1));
   tftp_timer_ = loop->NewTimer([this] {
     if (tftp_) tftp_->Timeout(host::MonotonicNs());
     ArmTftp();

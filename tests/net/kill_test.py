@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -171,6 +172,41 @@ def test_tap_that_stays():
     random.seed(SEED)
     killed("tap up", before, lambda: random.uniform(0, 0.02), "tap", "up", "vt0", "--bridge",
            "kept0", foreground=False, after=lambda: net("tap", "down", "vt0"))
+
+
+def test_user_network():
+    """Its sockets, and whoever guards them."""
+    before = bystanders()
+    random.seed(SEED)
+    folder = tempfile.mkdtemp(dir="/tmp")
+
+    def everything_and_sockets():
+        return everything() + str(os.listdir(folder))
+
+    args = ["user", "-c", f"{folder}/control", f"{folder}/net"]
+    finished = 0
+    for i in range(KILLS):
+        finished += kill_at(random.uniform(0, 0.03), *args)
+        lab.wait_for(f"user: nothing left after kill {i}", lambda: everything_and_sockets() == before + "[]")
+    print(f"user: {KILLS} kills, {finished} too late", flush=True)
+    for i in range(KILLS):
+        p = subprocess.Popen([lab.NET, *args], stderr=subprocess.PIPE, text=True)
+        lab.wait_for("sockets", lambda: len(os.listdir(folder)) == 2)
+        guardian, = open(f"/proc/{p.pid}/task/{p.pid}/children").read().split()
+        os.kill(int(guardian), signal.SIGKILL)
+        said = p.communicate(timeout=30)[1]
+        check(p.returncode == 1 and "guardian" in said, p.returncode, said)
+        check(os.listdir(folder) == [], os.listdir(folder))
+    # Somebody else's socket stays, whoever is killed that wanted its name.
+    p = subprocess.Popen([lab.NET, *args])
+    lab.wait_for("sockets", lambda: len(os.listdir(folder)) == 2)
+    for i in range(KILLS):
+        kill_at(random.uniform(0, 0.03), *args)
+    time.sleep(0.2)
+    check(sorted(os.listdir(folder)) == ["control", "net"], os.listdir(folder))
+    p.terminate()
+    check(p.wait(timeout=30) == 0)
+    os.rmdir(folder)
 
 
 if __name__ == "__main__":
