@@ -191,6 +191,7 @@ struct atl_vcpu {
 	bool clock_stopped;
 
 	enum atl_pending waiting;
+	u64 asked_rip;			/* where it was when user space was asked */
 	struct atl_emul emul;
 	struct atl_fragment reads[ATL_MAX_FRAGMENTS], writes[ATL_MAX_FRAGMENTS];
 	unsigned int nr_reads, nr_writes, next_write, replayed;

@@ -74,7 +74,7 @@ static int send_lowest(struct atl_vm *vm, const struct atl_message *m, bool quir
 			best = v;
 	}
 	if (!best)
-		return -1;
+		return 0;
 	vm->irq->next = (vm->irq->next + 1) % n;
 	return atl_lapic_accept(best, m);
 }
@@ -84,13 +84,13 @@ int atl_irq_send(struct atl_vm *vm, const struct atl_message *m)
 	const unsigned int n = smp_load_acquire(&vm->nr_vcpus);
 	const bool quirk = !vm->irq->no_quirk;
 	unsigned int i;
-	int r = -1;
+	int r = 0;
 
 	if (m->mode == MODE_LOWEST)
 		return send_lowest(vm, m, quirk);
 	for (i = 0; i < n; i++)
 		if (atl_lapic_match(vm->vcpus[i], m, quirk))
-			r = max(r, 0) + atl_lapic_accept(vm->vcpus[i], m);
+			r += atl_lapic_accept(vm->vcpus[i], m);
 	return r;
 }
 
@@ -311,7 +311,7 @@ static int create(struct atl_vm *vm, bool split, u64 pins)
 	if (vm->irq)
 		r = -EEXIST;
 	else if (vm->nr_vcpus)
-		r = -EINVAL;
+		r = split ? -EEXIST : -EINVAL;
 	if (r)
 		goto unlock;
 	irq = kvzalloc(sizeof(*irq), GFP_KERNEL_ACCOUNT);
@@ -498,10 +498,11 @@ static int signal_msi(struct atl_vm *vm, void __user *arg)
 
 	if (copy_from_user(&msi, arg, sizeof(msi)))
 		return -EFAULT;
-	if (!vm->irq || msi.flags)
+	if (!vm->irq || msi.flags & ~KVM_MSI_VALID_DEVID)
 		return -EINVAL;
 	if (vm->irq->wide_ids && (msi.address_hi & 0xff))
 		return -EINVAL;
+	/* A device's ID, where it is said, means nothing on this processor. */
 	atl_irq_from_msi(vm, msi.address_lo | (u64)msi.address_hi << 32, msi.data, &m);
 	spin_lock_irqsave(&vm->irq_lock, flags);
 	r = atl_irq_send(vm, &m);

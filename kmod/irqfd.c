@@ -84,7 +84,7 @@ static void drop(struct atl_irqfd *f)
 				last = false;
 		spin_lock_irqsave(&vm->irq_lock, flags);
 		vm->irq->nr_resample--;
-		if (last) {
+		if (last && f->gsi < ATL_MAX_ROUTES) {
 			__clear_bit(f->gsi, vm->irq->resample);
 			atl_irq_set_gsi(vm, f->gsi, ATL_FROM_RESAMPLE, false);
 		}
@@ -136,7 +136,8 @@ static int add(struct atl_vm *vm, struct atl_irqfd *f, struct file *file)
 	if (f->resample) {
 		spin_lock_irqsave(&vm->irq_lock, flags);
 		vm->irq->nr_resample++;
-		__set_bit(f->gsi, vm->irq->resample);
+		if (f->gsi < ATL_MAX_ROUTES)	/* others have no route */
+			__set_bit(f->gsi, vm->irq->resample);
 		spin_unlock_irqrestore(&vm->irq_lock, flags);
 	}
 	init_waitqueue_func_entry(&f->wait, wakeup);
@@ -153,9 +154,7 @@ static int assign(struct atl_vm *vm, const struct kvm_irqfd *args)
 	struct fd fd;
 	int r;
 
-	if (!vm->irq)
-		return -EAGAIN;
-	if (args->flags & KVM_IRQFD_FLAG_RESAMPLE && vm->irq->split)
+	if (!vm->irq || (args->flags & KVM_IRQFD_FLAG_RESAMPLE && vm->irq->split))
 		return -EINVAL;
 	f = kzalloc(sizeof(*f), GFP_KERNEL_ACCOUNT);
 	if (!f)
@@ -205,8 +204,7 @@ int atl_irqfd(struct atl_vm *vm, void __user *arg)
 
 	if (copy_from_user(&args, arg, sizeof(args)))
 		return -EFAULT;
-	if (args.flags & ~(KVM_IRQFD_FLAG_DEASSIGN | KVM_IRQFD_FLAG_RESAMPLE) ||
-	    args.gsi >= ATL_MAX_ROUTES)
+	if (args.flags & ~(KVM_IRQFD_FLAG_DEASSIGN | KVM_IRQFD_FLAG_RESAMPLE))
 		return -EINVAL;
 	return args.flags & KVM_IRQFD_FLAG_DEASSIGN ? deassign(vm, &args) : assign(vm, &args);
 }
@@ -227,7 +225,7 @@ void atl_irqfd_resample(struct atl_vm *vm)
 	bitmap_zero(vm->irq->acked, ATL_MAX_ROUTES);
 	spin_unlock_irqrestore(&vm->irq_lock, flags);
 	list_for_each_entry(f, &vm->irqfds, list)
-		if (f->resample && test_bit(f->gsi, acked))
+		if (f->resample && f->gsi < ATL_MAX_ROUTES && test_bit(f->gsi, acked))
 			eventfd_signal(f->resample, 1);
 	mutex_unlock(&vm->irqfd_lock);
 }

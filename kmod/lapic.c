@@ -177,7 +177,7 @@ int atl_lapic_accept(struct atl_vcpu *v, const struct atl_message *m)
 		put(&a->reg[R(APIC_TMR)], m->vector, m->level);
 		if (!known)
 			atl_kick(v);
-		return !known;
+		return 1;
 	case MODE_NMI:
 		a->nmi = min(a->nmi + 1, 2);
 		break;

@@ -48,16 +48,21 @@ static int requested(const struct kvm_pic_state *s, bool master)
 	return wants < rank(s, serving) ? (wants + s->priority_add) & 7 : -1;
 }
 
+/* False: it asks, and did already. */
 static bool set_line(struct kvm_pic_state *s, unsigned int n, bool level)
 {
-	const u8 bit = BIT(n), before = s->irr;
+	const u8 bit = BIT(n), waited = s->irr & bit;
+	bool asks = false;
 
-	if (s->elcr & bit)
+	if (s->elcr & bit) {
 		s->irr = level ? s->irr | bit : s->irr & ~bit;
-	else if (level && !(s->last_irr & bit))
+		asks = level;
+	} else if (level && !(s->last_irr & bit)) {
 		s->irr |= bit;
+		asks = true;
+	}
 	s->last_irr = level ? s->last_irr | bit : s->last_irr & ~bit;
-	return (before ^ s->irr) & bit;
+	return !asks || !waited;
 }
 
 static void update(struct atl_vm *vm)
@@ -83,12 +88,12 @@ int atl_pic_set(struct atl_vm *vm, unsigned int pin, u8 from, bool level)
 {
 	struct kvm_pic_state *s = &vm->irq->pic[pin / 8];
 	u8 *who = &vm->irq->pic_level[pin];
-	bool changed;
+	bool new;
 
 	*who = level ? *who | from : *who & ~from;
-	changed = set_line(s, pin % 8, *who);
+	new = set_line(s, pin % 8, *who);
 	update(vm);
-	return s->imr & BIT(pin % 8) ? -1 : changed || !level;
+	return s->imr & BIT(pin % 8) ? -1 : new;
 }
 
 static void acknowledge(struct atl_vm *vm, unsigned int chip, unsigned int n)

@@ -76,6 +76,11 @@ static int msr_complete(struct atl_vcpu *v)
 
 static int take_answer(struct atl_vcpu *v)
 {
+	/* User space has reset it meanwhile, or the like: nobody waits any more. */
+	if (v->waiting != ATL_NOTHING && v->rip != v->asked_rip) {
+		v->waiting = ATL_NOTHING;
+		v->nr_reads = v->nr_writes = 0;
+	}
 	switch (v->waiting) {
 	case ATL_PIO_IN:
 	case ATL_PIO_OUT:
@@ -252,6 +257,7 @@ out:
 	if (v->exit_time)
 		atl_stats_account(v, ktime_get_ns());
 	v->exit_time = 0;
+	v->asked_rip = v->rip;
 	fpu_swap_kvm_fpstate(&v->fpu, false);
 	v->stats.fpu_reload++;
 	tell_user(v);

@@ -25,6 +25,11 @@ SYM_FUNC_START(atl_svm_switch)
 	push	%rsi
 	push	%rdx
 	mov	%rdi, %rax
+	/*
+	 * GIF is clear: interrupts wait for the guest. Not right before VMRUN, where
+	 * QEMU's SVM carries the shadow of STI over into the guest.
+	 */
+	sti
 	vmload	%rax
 	mov	1*8(%rsi), %rcx
 	mov	2*8(%rsi), %rdx
@@ -40,7 +45,6 @@ SYM_FUNC_START(atl_svm_switch)
 	mov	14*8(%rsi), %r14
 	mov	15*8(%rsi), %r15
 	mov	6*8(%rsi), %rsi
-	sti
 	vmrun	%rax
 	cli
 	vmsave	%rax

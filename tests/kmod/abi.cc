@@ -4,43 +4,13 @@
 // A plain program without libraries, since an emulated host runs it.
 //
 // usage: abi DEVICE
-#include <errno.h>
-#include <fcntl.h>
-#include <linux/kvm.h>
+#include "tests/kmod/abi.h"
+
 #include <signal.h>
-#include <sys/ioctl.h>
-#include <sys/mman.h>
 #include <sys/time.h>
 #include <sys/wait.h>
-#include <unistd.h>
-
-#include <cstdint>
-#include <cstdio>
-#include <cstdlib>
-#include <cstring>
-#include <initializer_list>
 
 namespace {
-
-// Structs that end in an array of no size have another size in C++ than in C,
-// and with it their ioctls other numbers.
-constexpr unsigned long kGetMsrIndexList = _IOWR(KVMIO, 0x02, uint32_t);
-constexpr unsigned long kGetSupportedCpuid = _IOWR(KVMIO, 0x05, uint64_t);
-constexpr unsigned long kGetMsrs = _IOWR(KVMIO, 0x88, uint64_t);
-constexpr unsigned long kSetMsrs = _IOW(KVMIO, 0x89, uint64_t);
-constexpr unsigned long kSetSignalMask = _IOW(KVMIO, 0x8B, uint32_t);
-constexpr unsigned long kSetCpuid2 = _IOW(KVMIO, 0x90, uint64_t);
-
-const char* device;
-int checks, failures;
-
-void Check(const char* what, long got, long expected) {
-  ++checks;
-  if (got == expected) return;
-  ++failures;
-  printf("%s: %ld (%s), not %ld\n", what, got,
-         got < 0 ? strerrorname_np(static_cast<int>(-got)) : "", expected);
-}
 
 // A guest that stays until it is interrupted; with interrupts off. But lab-vmx's Bochs
 // does not leave a guest for the host's interrupts then, whoever made it: STI there.
@@ -48,87 +18,6 @@ std::initializer_list<uint8_t> Spin() {
   static const std::initializer_list<uint8_t> kOff{0xEB, 0xFE}, kOn{0xFB, 0xEB, 0xFE};
   const char* const lab = getenv("LAB");
   return lab && strcmp(lab, "vmx") == 0 ? kOn : kOff;
-}
-
-// The result, or minus the errno.
-long Ioctl(int fd, unsigned long request, unsigned long argument) {
-  const int result = ioctl(fd, request, argument);
-  return result >= 0 ? result : -errno;
-}
-long Ioctl(int fd, unsigned long request, void* argument) {
-  return Ioctl(fd, request, reinterpret_cast<unsigned long>(argument));
-}
-
-// Memory from 0 and a vCPU in real mode, code at 0x1000.
-class Vm {
- public:
-  static constexpr size_t kMemory = 0x100000;
-  Vm() : kvm(open(device, O_RDWR | O_CLOEXEC)) {
-    fd = static_cast<int>(Ioctl(kvm, KVM_CREATE_VM, 0ul));
-    memory = static_cast<uint8_t*>(
-        mmap(nullptr, kMemory, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
-    Check("a slot", Slot(0, 0, 0, kMemory, memory), 0);
-    vcpu = static_cast<int>(Ioctl(fd, KVM_CREATE_VCPU, 0ul));
-    size = static_cast<size_t>(Ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0ul));
-    run = static_cast<kvm_run*>(mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu, 0));
-    if (run == MAP_FAILED) {
-      perror(device);
-      exit(1);
-    }
-  }
-  ~Vm() {
-    munmap(run, size);
-    munmap(memory, kMemory);
-    for (int f : {vcpu, fd, kvm}) close(f);
-  }
-  long Slot(uint32_t slot, uint32_t flags, uint64_t gpa, uint64_t bytes, const void* at) {
-    kvm_userspace_memory_region r{slot, flags, gpa, bytes, reinterpret_cast<uint64_t>(at)};
-    return Ioctl(fd, KVM_SET_USER_MEMORY_REGION, &r);
-  }
-  void Code(std::initializer_list<uint8_t> code, uint64_t rax = 0) {
-    memcpy(memory + 0x1000, code.begin(), code.size());
-    kvm_sregs s{};
-    Check("GET_SREGS", Ioctl(vcpu, KVM_GET_SREGS, &s), 0);
-    s.cs.base = s.cs.selector = 0;
-    Check("SET_SREGS", Ioctl(vcpu, KVM_SET_SREGS, &s), 0);
-    kvm_regs r{};
-    r.rip = 0x1000;
-    r.rsp = 0x800;
-    r.rflags = 2;
-    r.rax = rax;
-    Check("SET_REGS", Ioctl(vcpu, KVM_SET_REGS, &r), 0);
-  }
-  // The exit reason, or minus the errno.
-  long Run() {
-    const long r = Ioctl(vcpu, KVM_RUN, 0ul);
-    return r < 0 ? r : run->exit_reason;
-  }
-  kvm_regs Regs() {
-    kvm_regs r{};
-    Ioctl(vcpu, KVM_GET_REGS, &r);
-    return r;
-  }
-  uint8_t* Data() { return reinterpret_cast<uint8_t*>(run) + run->io.data_offset; }
-
-  int kvm, fd, vcpu;
-  size_t size;
-  uint8_t* memory;
-  kvm_run* run;
-};
-
-struct Row {
-  const char* what;
-  unsigned long request, argument;
-  long expected;
-};
-
-void Table(int fd, std::initializer_list<Row> rows) {
-  for (const Row& r : rows) Check(r.what, Ioctl(fd, r.request, r.argument), r.expected);
-}
-
-template <typename T>
-unsigned long At(T& t) {
-  return reinterpret_cast<unsigned long>(&t);
 }
 
 void Errors() {
@@ -436,7 +325,8 @@ int main(int argc, char** argv) {
   const struct {
     const char* name;
     void (*run)();
-  } parts[] = {{"errors", Errors}, {"guests", Guests}, {"memory", Memory}, {"lives", Lives}};
+  } parts[] = {{"errors", Errors},         {"guests", Guests}, {"memory", Memory},
+               {"interrupts", Interrupts}, {"timers", Timers}, {"lives", Lives}};
   for (const auto& p : parts) {
     const int before = failures;
     p.run();
