@@ -202,6 +202,7 @@ struct atl_vcpu {
 		bool in, string, rep;
 		u32 count;
 		u64 next_rip;
+		u64 linear_rip;		/* of the instruction */
 	} io;
 	u32 msr_index;
 
@@ -223,6 +224,12 @@ struct atl_vcpu {
 static inline bool atl_pic_here(const struct atl_vcpu *v)
 {
 	return v->lapic && !v->vm->irq->split;
+}
+
+/* vcpus[] is valid below it, also without (v). */
+static inline unsigned int atl_nr_vcpus(const struct atl_vm *vm)
+{
+	return smp_load_acquire(&vm->nr_vcpus);	/* pairs with atl_create_vcpu()'s */
 }
 
 /* Results of exit handlers and of what they call. Negative: an errno. */
@@ -420,6 +427,7 @@ bool atl_64bit(struct atl_vcpu *v);
 
 /* cpuid.c */
 int atl_supported_cpuid(struct kvm_cpuid2 __user *to);
+void atl_derive_cpuid(struct atl_vcpu *v);
 int atl_set_cpuid(struct atl_vcpu *v, struct kvm_cpuid2 __user *from);
 int atl_get_cpuid(struct atl_vcpu *v, struct kvm_cpuid2 __user *to);
 void atl_emulate_cpuid(struct atl_vcpu *v);

@@ -1,11 +1,11 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
-# Builds atoll.ko of the given sources with Debian's headers of Linux 6.1.
+# Builds atoll.ko of the given sources with Debian's headers of Linux 6.1, or with what is in $KDIR.
 # usage: build.sh OUTPUT SOURCE...
 set -euo pipefail
 out=$(realpath -m "$1")
 shift
-kdir=$(find /usr/src -maxdepth 1 -name 'linux-headers-6.1.*-amd64' ! -name '*-cloud-*' ! -name '*-rt-*' | sort -V | tail -n 1)
+kdir=${KDIR:-$(find /usr/src -maxdepth 1 -name 'linux-headers-6.1.*-amd64' ! -name '*-cloud-*' ! -name '*-rt-*' | sort -V | tail -n 1)}
 if [[ -z $kdir ]]; then
   echo "kmod: no headers of Linux 6.1 in /usr/src: ./setup installs linux-headers-amd64" >&2
   exit 1

@@ -65,7 +65,7 @@ static u64 clock_now(struct atl_vm *vm)
 /* Pages of all vCPUs are to be written again. */
 static void all_stale(struct atl_vm *vm)
 {
-	const unsigned int n = smp_load_acquire(&vm->nr_vcpus);
+	const unsigned int n = atl_nr_vcpus(vm);
 	unsigned int i;
 
 	for (i = 0; i < n; i++) {
@@ -84,7 +84,7 @@ void atl_clock_tsc_changed(struct atl_vcpu *v)
 
 static bool tscs_agree(struct atl_vm *vm)
 {
-	const unsigned int n = smp_load_acquire(&vm->nr_vcpus);
+	const unsigned int n = atl_nr_vcpus(vm);
 	unsigned int i;
 
 	for (i = 1; i < n; i++)
@@ -117,9 +117,9 @@ void atl_clock_update(struct atl_vcpu *v)
 	t.version = v->clock_version + 1;
 	if (atl_gpa_write(v->vm, gpa, &t.version, sizeof(t.version)))
 		return;
-	smp_wmb();
+	smp_wmb();	/* odd, then the rest, then even: readers look twice */
 	atl_gpa_write(v->vm, gpa, &t, sizeof(t));
-	smp_wmb();
+	smp_wmb();	/* odd, then the rest, then even: readers look twice */
 	t.version = v->clock_version += 2;
 	atl_gpa_write(v->vm, gpa, &t.version, sizeof(t.version));
 }
@@ -135,11 +135,11 @@ static void write_wall_clock(struct atl_vcpu *v, u64 gpa)
 	w.version |= 1;
 	if (atl_gpa_write(v->vm, gpa, &w.version, sizeof(w.version)))
 		return;
-	smp_wmb();
+	smp_wmb();	/* odd, then the rest, then even: readers look twice */
 	w.sec = div_u64_rem(ktime_get_real_ns() - clock_now(v->vm), NSEC_PER_SEC, &ns);
 	w.nsec = ns;
 	atl_gpa_write(v->vm, gpa, &w, sizeof(w));
-	smp_wmb();
+	smp_wmb();	/* odd, then the rest, then even: readers look twice */
 	w.version++;
 	atl_gpa_write(v->vm, gpa, &w.version, sizeof(w.version));
 }

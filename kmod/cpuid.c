@@ -215,17 +215,37 @@ static const struct {
 	{ 0x7, R_CX, B(2), X86_CR4_UMIP },
 };
 
-static void derive(struct atl_vcpu *v)
+/* Whether the module can show a feature at all. */
+static bool offered(u32 function, int reg, u32 bit)
+{
+	struct kvm_cpuid_entry2 e;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(leaves); i++) {
+		if (leaves[i].function != function)
+			continue;
+		show(&leaves[i], 0, &e);
+		return (reg == R_BX ? e.ebx : e.ecx) & bit;
+	}
+	return false;
+}
+
+/* Without CPUID, which user space may set last, all that the module offers is allowed. */
+void atl_derive_cpuid(struct atl_vcpu *v)
 {
 	const struct kvm_cpuid_entry2 *e;
 	u64 cr4 = X86_CR4_VME | X86_CR4_PVI | X86_CR4_TSD | X86_CR4_DE | X86_CR4_PSE | X86_CR4_PAE |
 		  X86_CR4_MCE | X86_CR4_PGE | X86_CR4_PCE | X86_CR4_OSFXSR | X86_CR4_OSXMMEXCPT;
 	unsigned int i;
 
-	for (i = 0; i < ARRAY_SIZE(cr4_features); i++)
-		if (atl_cpuid_has(v, cr4_features[i].function, cr4_features[i].reg,
-				  cr4_features[i].bit))
+	for (i = 0; i < ARRAY_SIZE(cr4_features); i++) {
+		const u32 function = cr4_features[i].function, bit = cr4_features[i].bit;
+		const int reg = cr4_features[i].reg;
+
+		if (v->nr_cpuid ? atl_cpuid_has(v, function, reg, bit) :
+				  offered(function, reg, bit))
 			cr4 |= cr4_features[i].cr4;
+	}
 	v->cr4_reserved = ~cr4;
 	e = find(v, 0xd, 0);
 	v->xcr0_allowed = e ? (e->eax | (u64)e->edx << 32) & atl_host_xcr0() : 0;
@@ -251,20 +271,8 @@ int atl_set_cpuid(struct atl_vcpu *v, struct kvm_cpuid2 __user *arg)
 	kvfree(v->cpuid);
 	v->cpuid = e;
 	v->nr_cpuid = n;
-	derive(v);
+	atl_derive_cpuid(v);
 	return 0;
-}
-
-int atl_get_cpuid(struct atl_vcpu *v, struct kvm_cpuid2 __user *arg)
-{
-	u32 room;
-	int r = copy_in(arg, &room);
-
-	if (r)
-		return r;
-	if (room < v->nr_cpuid)
-		return -E2BIG;
-	return copy_out(arg, v->cpuid, v->nr_cpuid);
 }
 
 /* What of it follows the registers of the moment. */
@@ -283,27 +291,51 @@ static u32 xsave_size(u64 xcr0)
 	return size;
 }
 
+static void follow(struct atl_vcpu *v, struct kvm_cpuid_entry2 *e)
+{
+	if (e->function == 1) {
+		e->ecx = v->cr4 & X86_CR4_OSXSAVE ? e->ecx | B(27) : e->ecx & ~B(27);
+		if (!(v->apic_base & B(11)))
+			e->edx &= ~B(9);
+	}
+	if (e->function == 0xd && e->index == 0)
+		e->ebx = xsave_size(v->xcr0);
+}
+
+/* As the guest would see it now. */
+int atl_get_cpuid(struct atl_vcpu *v, struct kvm_cpuid2 __user *arg)
+{
+	struct kvm_cpuid_entry2 *e;
+	u32 room, i;
+	int r = copy_in(arg, &room);
+
+	if (r)
+		return r;
+	if (room < v->nr_cpuid)
+		return -E2BIG;
+	e = kvmalloc_array(ATL_MAX_CPUID, sizeof(*e), GFP_KERNEL_ACCOUNT);
+	if (!e)
+		return -ENOMEM;
+	for (i = 0; i < v->nr_cpuid; i++) {
+		e[i] = v->cpuid[i];
+		follow(v, &e[i]);
+	}
+	r = copy_out(arg, e, v->nr_cpuid);
+	kvfree(e);
+	return r;
+}
+
 void atl_emulate_cpuid(struct atl_vcpu *v)
 {
-	const u32 function = v->reg[R_AX], index = v->reg[R_CX];
-	const struct kvm_cpuid_entry2 *e = find(v, function, index);
-	u32 eax = 0, ebx = 0, ecx = 0, edx = 0;
+	const struct kvm_cpuid_entry2 *found = find(v, v->reg[R_AX], v->reg[R_CX]);
+	struct kvm_cpuid_entry2 e = { };
 
-	if (e) {
-		eax = e->eax;
-		ebx = e->ebx;
-		ecx = e->ecx;
-		edx = e->edx;
+	if (found) {
+		e = *found;
+		follow(v, &e);
 	}
-	if (e && function == 1) {
-		ecx = v->cr4 & X86_CR4_OSXSAVE ? ecx | B(27) : ecx & ~B(27);
-		if (!(v->apic_base & B(11)))
-			edx &= ~B(9);
-	}
-	if (e && function == 0xd && index == 0)
-		ebx = xsave_size(v->xcr0);
-	v->reg[R_AX] = eax;
-	v->reg[R_BX] = ebx;
-	v->reg[R_CX] = ecx;
-	v->reg[R_DX] = edx;
+	v->reg[R_AX] = e.eax;
+	v->reg[R_BX] = e.ebx;
+	v->reg[R_CX] = e.ecx;
+	v->reg[R_DX] = e.edx;
 }

@@ -246,7 +246,8 @@ int atl_decode(struct atl_emul *e)
 	}
 	/* Branches have 32 bits in 64-bit mode, prefix or not, on Intel's processors. */
 	if (what & IZ)
-		i->imm = take_signed(&r, i->op_bytes == 2 && !(e->mode == 8 && is_branch(i)) ? 2 : 4);
+		i->imm = take_signed(&r, i->op_bytes == 2 &&
+					 !(e->mode == 8 && is_branch(i)) ? 2 : 4);
 	if (what & IV)
 		i->imm = take(&r, i->op_bytes);
 	if (what & I16)

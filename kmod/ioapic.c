@@ -125,8 +125,8 @@ static void write_entry(struct atl_vm *vm, unsigned int pin, bool upper, u32 val
 		*entry = (u32)*entry | (u64)value << 32;
 		return;
 	}
-	*entry = (*entry & GENMASK_ULL(63, 32)) | (value & 0x1ffff & ~(ENTRY_STATUS | ENTRY_REMOTE)) |
-		 kept;
+	*entry = (*entry & GENMASK_ULL(63, 32)) |
+		 (value & 0x1ffff & ~(ENTRY_STATUS | ENTRY_REMOTE)) | kept;
 	/* How systems get rid of a remote IRR whose end was lost. */
 	if (!(*entry & ENTRY_LEVEL))
 		*entry &= ~ENTRY_REMOTE;

@@ -61,7 +61,7 @@ void atl_kick(struct atl_vcpu *v)
 
 static int send_lowest(struct atl_vm *vm, const struct atl_message *m, bool quirk)
 {
-	const unsigned int n = smp_load_acquire(&vm->nr_vcpus);
+	const unsigned int n = atl_nr_vcpus(vm);
 	struct atl_vcpu *best = NULL;
 	unsigned int i;
 
@@ -81,7 +81,7 @@ static int send_lowest(struct atl_vm *vm, const struct atl_message *m, bool quir
 
 int atl_irq_send(struct atl_vm *vm, const struct atl_message *m)
 {
-	const unsigned int n = smp_load_acquire(&vm->nr_vcpus);
+	const unsigned int n = atl_nr_vcpus(vm);
 	const bool quirk = !vm->irq->no_quirk;
 	unsigned int i;
 	int r = 0;

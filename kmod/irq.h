@@ -34,7 +34,9 @@ struct atl_message {
 	bool level;
 };
 
-enum { MODE_FIXED, MODE_LOWEST, MODE_SMI, MODE_REMOTE, MODE_NMI, MODE_INIT, MODE_SIPI, MODE_EXTINT };
+enum {
+	MODE_FIXED, MODE_LOWEST, MODE_SMI, MODE_REMOTE, MODE_NMI, MODE_INIT, MODE_SIPI, MODE_EXTINT
+};
 
 /* All of it is (i) but for what is (c). */
 struct atl_lapic {

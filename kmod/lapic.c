@@ -208,7 +208,7 @@ static void send_ipi(struct atl_vcpu *v)
 		.mode = low >> 8 & 7,
 		.vector = low,
 	};
-	const unsigned int n = smp_load_acquire(&vm->nr_vcpus);
+	const unsigned int n = atl_nr_vcpus(vm);
 	unsigned int i;
 
 	/* The end of a level-triggered INIT, which nobody needs any more. */

@@ -110,7 +110,7 @@ void atl_mmu_flush(struct atl_vm *vm)
 {
 	cpumask_var_t mask;
 	bool some = false, all;
-	unsigned int i, n = smp_load_acquire(&vm->nr_vcpus);
+	unsigned int i, n = atl_nr_vcpus(vm);
 
 	atomic64_inc(&vm->tlb_gen);
 	smp_mb__after_atomic();		/* pairs with that of enter() in run.c */

@@ -68,7 +68,7 @@ static bool set_line(struct kvm_pic_state *s, unsigned int n, bool level)
 static void update(struct atl_vm *vm)
 {
 	struct kvm_pic_state *s = vm->irq->pic;
-	const unsigned int n = smp_load_acquire(&vm->nr_vcpus);
+	const unsigned int n = atl_nr_vcpus(vm);
 	unsigned int i;
 	bool output;
 

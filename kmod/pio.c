@@ -23,11 +23,20 @@ static void add_to_reg(struct atl_vcpu *v, int reg, s64 delta)
 		v->reg[reg] = (v->reg[reg] & ~m) | ((v->reg[reg] + delta) & m);
 }
 
+static u64 linear_rip(struct atl_vcpu *v)
+{
+	struct kvm_segment cs;
+
+	atl_ops->get_segment(v, &cs, SEG_CS);
+	return cs.base + v->rip;
+}
+
 static int io_exit(struct atl_vcpu *v)
 {
 	struct kvm_run *run = v->run;
 	const u32 done = atl_bus_pio(v);
 
+	v->io.linear_rip = linear_rip(v);
 	v->stats.io_exits++;
 	if (done) {		/* the instruction comes back for the rest */
 		v->io.count = done;
@@ -136,6 +145,9 @@ int atl_pio_complete(struct atl_vcpu *v)
 	u32 i;
 
 	v->waiting = ATL_NOTHING;
+	/* User space has put the vCPU elsewhere: a reset, by a port. */
+	if (linear_rip(v) != v->io.linear_rip)
+		return ATL_RESUME;
 	if (!v->io.string) {
 		if (v->io.in) {
 			u32 value = 0;
@@ -148,7 +160,10 @@ int atl_pio_complete(struct atl_vcpu *v)
 		}
 		return finish(v, ATL_EMUL_OK, true);
 	}
+	/* User space may have changed the guest's count. */
 	for (i = 0; i < v->io.count && r == ATL_EMUL_OK; i++) {
+		if (v->io.rep && !(v->reg[R_CX] & address_mask(v)))
+			break;
 		if (v->io.in)
 			r = element(v, i);
 		if (r == ATL_EMUL_OK)

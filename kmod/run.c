@@ -105,7 +105,8 @@ static __always_inline void switch_worlds(struct atl_vcpu *v)
 
 static bool must_stay(struct atl_vcpu *v)
 {
-	return READ_ONCE(v->kicked) || signal_pending(current) || need_resched() || READ_ONCE(current->task_works);
+	return READ_ONCE(v->kicked) || signal_pending(current) || need_resched() ||
+	       READ_ONCE(current->task_works);
 }
 
 /* False: not entered, because something waits for this thread. */

@@ -8,6 +8,7 @@
  * changes: 64 bits at a time, so no value is torn.
  */
 #include <linux/anon_inodes.h>
+#include <linux/dcache.h>
 #include <linux/debugfs.h>
 #include <linux/file.h>
 #include <linux/fs.h>
@@ -178,7 +179,7 @@ free:
 
 static u64 sum_vcpus(struct atl_vm *vm, u32 offset)
 {
-	const unsigned int n = smp_load_acquire(&vm->nr_vcpus);
+	const unsigned int n = atl_nr_vcpus(vm);
 	unsigned int i;
 	u64 sum = 0;
 
@@ -252,10 +253,17 @@ static void create_files(struct dentry *dir, struct atl_vm *vm)
 
 void atl_stats_add_vm(struct atl_vm *vm, int fd)
 {
+	struct dentry *old;
 	char name[24];
 
 	vm->id = task_pid_nr(current);
 	snprintf(name, sizeof(name), "%d-%d", vm->id, fd);
+	/* A VM whose fd had this number may live on by its vCPUs: the name is its. */
+	old = debugfs_lookup(name, debugfs);
+	if (old) {
+		dput(old);
+		return;
+	}
 	vm->debugfs = debugfs_create_dir(name, debugfs);
 	create_files(vm->debugfs, vm);
 	debugfs_create_file("exit_reasons", 0444, vm->debugfs, vm, &reasons_fops);

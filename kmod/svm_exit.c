@@ -225,7 +225,9 @@ static const struct row {
 	{ SVM_EXIT_NPF, SVM_EXIT_NPF, "npf", nested_fault },
 };
 
-static_assert(ARRAY_SIZE(rows) < ATL_MAX_EXITS);
+/* The index of codes without a row: the next one, so that values have no gap. */
+#define OTHER ARRAY_SIZE(rows)
+static_assert(OTHER < ATL_MAX_EXITS);
 
 /* By code: the row, plus one. */
 static u8 row_of[SVM_EXIT_NPF + 1];
@@ -235,7 +237,7 @@ void atl_svm_init_exits(void)
 {
 	unsigned int i, code;
 
-	atl_svm_exit_names[ATL_MAX_EXITS - 1] = "other";
+	atl_svm_exit_names[OTHER] = "other";
 	for (i = 0; i < ARRAY_SIZE(rows); i++) {
 		atl_svm_exit_names[i] = rows[i].name;
 		for (code = rows[i].first; code <= rows[i].last; code++)
@@ -251,7 +253,7 @@ int atl_svm_handle_exit(struct atl_vcpu *v)
 
 	atl_finish_events(v, c->exit_int_info, c->exit_int_info_err);
 	row = code < ARRAY_SIZE(row_of) ? row_of[code] : 0;
-	v->exit_reason = row ? row - 1 : ATL_MAX_EXITS - 1;
+	v->exit_reason = row ? row - 1 : OTHER;
 	v->stats.exit_count[v->exit_reason]++;
 	trace_atoll_exit(v->id, code, v->rip, c->exit_info_1, c->exit_info_2);
 	if (row)

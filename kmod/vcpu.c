@@ -384,7 +384,7 @@ static struct atl_vcpu *new_vcpu(struct atl_vm *vm, u32 id)
 	v->id = id;
 	v->cpu = -1;
 	v->phys_bits = 36;
-	v->cr4_reserved = ~0xfffULL;
+	atl_derive_cpuid(v);
 	v->tsc_offset = vm->tsc_offset;
 	v->run = (struct kvm_run *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
 	v->pio = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);

@@ -21,10 +21,10 @@ struct atl_slot *atl_slot_find(struct atl_vm *vm, gfn_t gfn)
 
 		if (gfn < s->gfn)
 			high = mid;
-		else if (gfn - s->gfn < s->npages)
-			return s;
-		else
+		else if (gfn - s->gfn >= s->npages)
 			low = mid + 1;
+		else
+			return s;
 	}
 	return NULL;
 }
@@ -308,6 +308,9 @@ static long vm_ioctl(struct file *file, unsigned int ioctl, unsigned long arg)
 			return -EINVAL;
 		return copy_from_user(&address, argp, sizeof(address)) ? -EFAULT : 0;
 	}
+	case KVM_SET_NR_MMU_PAGES:
+		/* Of shadow page tables, which there are none of. */
+		return arg < 64 ? -EINVAL : 0;
 	case KVM_X86_SET_MSR_FILTER:
 		return atl_set_msr_filter(vm, argp);
 	case KVM_GET_STATS_FD:

@@ -193,8 +193,8 @@ static int negotiate_all(bool exact)
 
 	r = negotiate("pin-based",
 		      exact ? MSR_IA32_VMX_TRUE_PINBASED_CTLS : MSR_IA32_VMX_PINBASED_CTLS,
-		      PIN_BASED_EXT_INTR_MASK | PIN_BASED_NMI_EXITING | PIN_BASED_VIRTUAL_NMIS, 0, 0,
-		      &pin_controls);
+		      PIN_BASED_EXT_INTR_MASK | PIN_BASED_NMI_EXITING | PIN_BASED_VIRTUAL_NMIS, 0,
+		      0, &pin_controls);
 	if (r)
 		return r;
 	r = negotiate("processor-based",
@@ -339,7 +339,7 @@ static void clear_here(void *arg)
 	list_del(&x->link);
 	x->launched = false;
 	x->flushed_cpu = -1;
-	smp_store_release(&x->cpu, -1);
+	smp_store_release(&x->cpu, -1);	/* after it is cleared */
 }
 
 static void disable_cpu(void)
@@ -383,7 +383,7 @@ static void load(struct atl_vcpu *v)
 
 	if (likely(READ_ONCE(p->current_vmcs) == x))
 		return;
-	holder = smp_load_acquire(&x->cpu);
+	holder = smp_load_acquire(&x->cpu);	/* -1: it is cleared */
 	if (holder >= 0 && holder != cpu)
 		smp_call_function_single(holder, clear_here, x, 1);
 	local_irq_disable();
@@ -427,7 +427,7 @@ static int create_vcpu(struct atl_vcpu *v)
 		return -ENOMEM;
 	*(u32 *)x->vmcs = revision;
 	x->vmcs_pa = __pa(x->vmcs);
-	/* Not the processor's accessed bits: with them it would write where tables are read-only. */
+	/* Not the processor's accessed bits: it would write where tables are read-only. */
 	x->eptp = __pa(v->vm->root) | VMX_EPTP_MT_WB | VMX_EPTP_PWL_4;
 	if (cpu_controls2 & SECONDARY_EXEC_ENABLE_VPID) {
 		vpid = ida_alloc_range(&vpids, 1, VMX_NR_VPIDS - 1, GFP_KERNEL);
@@ -440,7 +440,7 @@ static int create_vcpu(struct atl_vcpu *v)
 static void destroy_vcpu(struct atl_vcpu *v)
 {
 	struct atl_vmx *x = v->hw;
-	const int holder = smp_load_acquire(&x->cpu);
+	const int holder = smp_load_acquire(&x->cpu);	/* as above */
 
 	if (holder >= 0)
 		smp_call_function_single(holder, clear_here, x, 1);

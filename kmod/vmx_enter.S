@@ -75,7 +75,8 @@ SYM_INNER_LABEL(atl_vmx_exit, SYM_L_GLOBAL)
 	pop	0*8(%rax)
 	seta	%bl
 	/* Neither predictions nor values of the guest stay behind. */
-	FILL_RETURN_BUFFER %rax, RSB_CLEAR_LOOPS, X86_FEATURE_RSB_VMEXIT, X86_FEATURE_RSB_VMEXIT_LITE
+	FILL_RETURN_BUFFER %rax, RSB_CLEAR_LOOPS, X86_FEATURE_RSB_VMEXIT, \
+			   X86_FEATURE_RSB_VMEXIT_LITE
 	movzbl	%bl, %eax
 	xor	%ecx, %ecx
 	xor	%edx, %edx

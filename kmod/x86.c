@@ -192,7 +192,8 @@ int atl_set_xcr(struct atl_vcpu *v, u32 index, u64 value)
 	if ((value & XFEATURE_MASK_YMM) && !(value & XFEATURE_MASK_SSE))
 		return 1;
 	if ((value & XFEATURE_MASK_AVX512) &&
-	    ((value & XFEATURE_MASK_AVX512) != XFEATURE_MASK_AVX512 || !(value & XFEATURE_MASK_YMM)))
+	    ((value & XFEATURE_MASK_AVX512) != XFEATURE_MASK_AVX512 ||
+	     !(value & XFEATURE_MASK_YMM)))
 		return 1;
 	v->xcr0 = value;
 	return 0;

@@ -10,6 +10,8 @@
 #include <sys/time.h>
 #include <sys/wait.h>
 
+#include "tests/kmod/kernel_log.h"
+
 namespace {
 
 // A guest that stays until it is interrupted; with interrupts off. But lab-vmx's Bochs
@@ -262,22 +264,6 @@ void Memory() {
   munmap(more, 0x10000);
 }
 
-long Kernel() {  // KiB that it will not give back
-  FILE* f = fopen("/proc/sys/vm/drop_caches", "w");
-  if (f) fputs("3", f), fclose(f);
-  char line[100];
-  long sum = 0, value;
-  f = fopen("/proc/meminfo", "r");
-  while (f && fgets(line, sizeof line, f)) {
-    if (sscanf(line, "SUnreclaim: %ld", &value) == 1 ||
-        sscanf(line, "PageTables: %ld", &value) == 1)
-      sum += value;
-    if (sscanf(line, "MemFree: %ld", &value) == 1) sum -= value;
-  }
-  if (f) fclose(f);
-  return sum;
-}
-
 void One() {
   Vm vm;
   vm.Code({0xB8, 0xFF, 0xFF, 0x8E, 0xC0, 0x26, 0xA2, 0x10, 0x00, 0xF4});
@@ -287,10 +273,9 @@ void One() {
 
 void Lives() {
   for (int i = 0; i < 20; ++i) One();
-  const long before = Kernel();
+  const long before = KernelMemory();
   for (int i = 0; i < 100; ++i) One();
-  usleep(100000);
-  const long grown = Kernel() - before;
+  const long grown = KernelMemory() - before;
   printf("100 VMs: the kernel's memory grew by %ld KiB\n", grown);
   Check("a page a VM leaked", grown > 800, 0);
   for (int i = 0; i < 3; ++i) {
