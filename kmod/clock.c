@@ -93,10 +93,27 @@ static bool tscs_agree(struct atl_vm *vm)
 	return true;
 }
 
-/* Before an entry. A page that is not there is not written; the guest's mistake. */
+/*
+ * Both structures begin with a version that is odd while they change. What is not
+ * memory is not written; the guest's mistake.
+ */
+static void publish(struct atl_vm *vm, u64 gpa, void *data, u32 size, u32 version)
+{
+	u32 *first = data;
+
+	*first = version - 1;
+	if (atl_gpa_write(vm, gpa, first, sizeof(*first)))
+		return;
+	smp_wmb();	/* odd before anything changes */
+	atl_gpa_write(vm, gpa, data, size);
+	*first = version;
+	smp_wmb();	/* all has changed before it is even */
+	atl_gpa_write(vm, gpa, first, sizeof(*first));
+}
+
+/* Before an entry. */
 void atl_clock_update(struct atl_vcpu *v)
 {
-	const u64 gpa = v->clock_msr & ~1ULL;
 	struct pvclock_vcpu_time_info t = {};
 	unsigned long flags;
 
@@ -113,15 +130,8 @@ void atl_clock_update(struct atl_vcpu *v)
 	if (v->clock_stopped)
 		t.flags |= PVCLOCK_GUEST_STOPPED;
 	v->clock_stopped = false;
-	/* Odd while it changes. */
-	t.version = v->clock_version + 1;
-	if (atl_gpa_write(v->vm, gpa, &t.version, sizeof(t.version)))
-		return;
-	smp_wmb();	/* odd, then the rest, then even: readers look twice */
-	atl_gpa_write(v->vm, gpa, &t, sizeof(t));
-	smp_wmb();	/* odd, then the rest, then even: readers look twice */
-	t.version = v->clock_version += 2;
-	atl_gpa_write(v->vm, gpa, &t.version, sizeof(t.version));
+	v->clock_version += 2;
+	publish(v->vm, v->clock_msr & ~1ULL, &t, sizeof(t), v->clock_version);
 }
 
 /* When the clock was zero. */
@@ -132,16 +142,9 @@ static void write_wall_clock(struct atl_vcpu *v, u64 gpa)
 
 	if (!gpa || atl_gpa_read(v->vm, gpa, &w.version, sizeof(w.version)))
 		return;
-	w.version |= 1;
-	if (atl_gpa_write(v->vm, gpa, &w.version, sizeof(w.version)))
-		return;
-	smp_wmb();	/* odd, then the rest, then even: readers look twice */
 	w.sec = div_u64_rem(ktime_get_real_ns() - clock_now(v->vm), NSEC_PER_SEC, &ns);
 	w.nsec = ns;
-	atl_gpa_write(v->vm, gpa, &w, sizeof(w));
-	smp_wmb();	/* odd, then the rest, then even: readers look twice */
-	w.version++;
-	atl_gpa_write(v->vm, gpa, &w.version, sizeof(w.version));
+	publish(v->vm, gpa, &w, sizeof(w), (w.version | 1) + 1);
 }
 
 static bool is_wall_clock(u32 index)

@@ -74,7 +74,8 @@ static void take_messages(struct atl_vcpu *v)
 	init = a->init;
 	sipi = a->sipi;
 	nmi = a->nmi;
-	a->init = a->sipi = false;
+	a->init = false;
+	a->sipi = false;
 	a->nmi = 0;
 	spin_unlock_irqrestore(&v->vm->irq_lock, flags);
 

@@ -119,14 +119,14 @@ static void write_entry(struct atl_vm *vm, unsigned int pin, bool upper, u32 val
 	struct kvm_ioapic_state *s = &vm->irq->ioapic;
 	u64 *entry = &s->redirtbl[pin].bits;
 	const u64 kept = *entry & (ENTRY_STATUS | ENTRY_REMOTE);
+	const u64 writable = 0x1ffff & ~(ENTRY_STATUS | ENTRY_REMOTE);
 	const bool was_masked = *entry & ENTRY_MASKED;
 
 	if (upper) {
 		*entry = (u32)*entry | (u64)value << 32;
 		return;
 	}
-	*entry = (*entry & GENMASK_ULL(63, 32)) |
-		 (value & 0x1ffff & ~(ENTRY_STATUS | ENTRY_REMOTE)) | kept;
+	*entry = (*entry & GENMASK_ULL(63, 32)) | (value & writable) | kept;
 	/* How systems get rid of a remote IRR whose end was lost. */
 	if (!(*entry & ENTRY_LEVEL))
 		*entry &= ~ENTRY_REMOTE;

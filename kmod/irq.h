@@ -35,7 +35,8 @@ struct atl_message {
 };
 
 enum {
-	MODE_FIXED, MODE_LOWEST, MODE_SMI, MODE_REMOTE, MODE_NMI, MODE_INIT, MODE_SIPI, MODE_EXTINT
+	MODE_FIXED, MODE_LOWEST, MODE_SMI, MODE_REMOTE, MODE_NMI, MODE_INIT, MODE_SIPI,
+	MODE_EXTINT,
 };
 
 /* All of it is (i) but for what is (c). */

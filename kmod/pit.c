@@ -231,12 +231,14 @@ static void write_control(struct atl_pit *p, u8 v)
 		return;
 	}
 	c->rw_mode = v >> 4 & 3;
-	c->read_state = c->write_state = c->rw_mode == ACCESS_BOTH ? NEXT_LOW : c->rw_mode;
+	c->read_state = c->rw_mode == ACCESS_BOTH ? NEXT_LOW : c->rw_mode;
+	c->write_state = c->read_state;
 	c->mode = v >> 1 & 7;
 	if (c->mode > 5)
 		c->mode -= 4;
 	c->bcd = v & 1;
-	c->count_latched = c->status_latched = 0;
+	c->count_latched = 0;
+	c->status_latched = 0;
 	if (!(v >> 6))
 		p->armed = false;	/* until a count is loaded */
 }
@@ -352,7 +354,8 @@ int atl_pit_create(struct atl_vm *vm, u32 flags)
 
 		c->mode = 3;
 		c->rw_mode = ACCESS_BOTH;
-		c->read_state = c->write_state = NEXT_LOW;
+		c->read_state = NEXT_LOW;
+		c->write_state = NEXT_LOW;
 		c->gate = i != 2;
 		c->count = 0x10000;
 		c->count_load_time = ktime_get();
