@@ -3,7 +3,9 @@
 // guests, lives and deaths. The same is expected of mainline's /dev/kvm, the oracle.
 // A plain program without libraries, since an emulated host runs it.
 //
-// usage: abi DEVICE
+// usage: abi DEVICE [OTHER]
+//
+// Where OTHER's module is loaded too: who has no VM is refused while the other has one.
 #include "tests/kmod/abi.h"
 
 #include <signal.h>
@@ -301,18 +303,40 @@ void Lives() {
   One();
 }
 
+const char* other;
+
+void Conflict() {
+  for (int turn = 0; turn < 2; ++turn) {
+    const int theirs = open(turn ? device : other, O_RDWR | O_CLOEXEC);
+    const int ours = open(turn ? other : device, O_RDWR | O_CLOEXEC);
+    const long vm = Ioctl(theirs, KVM_CREATE_VM, 0ul);
+    Check("a VM", vm >= 0, 1);
+    Check("another module's", Ioctl(ours, KVM_CREATE_VM, 0ul), -EBUSY);
+    close(static_cast<int>(vm));
+    close(theirs);
+    const long after = Ioctl(ours, KVM_CREATE_VM, 0ul);
+    Check("after it", after >= 0, 1);
+    close(static_cast<int>(after));
+    close(ours);
+  }
+  One();
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 2) return 2;
+  if (argc != 2 && argc != 3) return 2;
   device = argv[1];
+  other = argv[2];
   setvbuf(stdout, nullptr, _IOLBF, 0);
   const struct {
     const char* name;
     void (*run)();
-  } parts[] = {{"errors", Errors},         {"guests", Guests}, {"memory", Memory},
-               {"interrupts", Interrupts}, {"timers", Timers}, {"lives", Lives}};
+  } parts[] = {{"errors", Errors}, {"guests", Guests},         {"modes", Modes},
+               {"memory", Memory}, {"interrupts", Interrupts}, {"timers", Timers},
+               {"lives", Lives},   {"conflict", Conflict}};
   for (const auto& p : parts) {
+    if ((p.run == Conflict) != (argc == 3)) continue;
     const int before = failures;
     p.run();
     printf("%s %s: %s\n", device, p.name, failures == before ? "ok" : "FAILED");

@@ -137,6 +137,9 @@ unsigned long At(T& t) {
   return reinterpret_cast<unsigned long>(&t);
 }
 
+// abi_cpu.cc: protected mode, paging of all kinds.
+void Modes();
+
 // abi_irq.cc: interrupt controllers, timers, eventfds and clocks in the kernel.
 void Interrupts();
 void Timers();
