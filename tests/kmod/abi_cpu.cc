@@ -101,5 +101,10 @@ void Run(const Mode& mode) {
 }  // namespace
 
 void Modes() {
-  for (const Mode& m : kModes) Run(m);
+  // On QEMU's SVM mainline shuts a PAE guest down that writes CR4, on Bochs's VMX not.
+  const char* const lab = getenv("LAB");
+  const bool no_pae = strcmp(device, "/dev/kvm") == 0 && lab && strcmp(lab, "vmx") != 0;
+  for (const Mode& m : kModes) {
+    if (!no_pae || m.efer || !(m.cr4 & kPae)) Run(m);
+  }
 }
