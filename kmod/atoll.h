@@ -184,11 +184,15 @@ struct atl_vcpu {
 	u8 phys_bits;
 
 	u64 tsc_offset, tsc_aux, tsc_adjust, pat, misc_enable, mcg_status, mcg_ctl;
+	u64 power_ctl;
 	u64 mtrr_def, mtrr_fixed[11], mtrr_var[16];
 	u64 mce[4 * 32];
 	u64 clock_msr, wall_clock_msr;
 	u32 clock_version;
 	bool clock_stopped;
+	u64 steal_msr, steal_seen, stolen;	/* ns */
+	const void *steal_thread;	/* whose steal_seen is; only compared */
+	u32 steal_version;
 
 	enum atl_pending waiting;
 	u64 asked_rip;			/* where it was when user space was asked */
@@ -405,6 +409,10 @@ void atl_clock_tsc_changed(struct atl_vcpu *v);
 void atl_clock_update(struct atl_vcpu *v);
 int atl_clock_get_msr(struct atl_vcpu *v, u32 index, u64 *value);
 int atl_clock_set_msr(struct atl_vcpu *v, u32 index, u64 value, bool host);
+bool atl_steal_usable(void);
+void atl_steal_update(struct atl_vcpu *v);
+int atl_steal_get_msr(struct atl_vcpu *v, u32 index, u64 *value);
+int atl_steal_set_msr(struct atl_vcpu *v, u32 index, u64 value, bool host);
 int atl_get_clock(struct atl_vm *vm, void __user *arg);
 int atl_set_clock(struct atl_vm *vm, void __user *arg);
 int atl_clock_stopped(struct atl_vcpu *v);

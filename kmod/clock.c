@@ -14,9 +14,14 @@
  * Guests that see the flag "stable" read one vCPU's page on all of them: it is set
  * while all their TSCs are the same. Where the host's TSCs are not, there is no
  * kvmclock: KVM_CAP_ADJUST_CLOCK is 0 and CPUID does not have it.
+ *
+ * Stolen time, which a guest reads likewise, is how long the vCPU's thread could have
+ * run and did not, as the scheduler counts it.
  */
 #include <linux/ktime.h>
 #include <linux/math64.h>
+#include <linux/sched.h>
+#include <linux/sched/stat.h>
 #include <linux/uaccess.h>
 #include <asm/pvclock.h>
 #include <asm/tsc.h>
@@ -167,6 +172,58 @@ int atl_clock_set_msr(struct atl_vcpu *v, u32 index, u64 value, bool host)
 		v->clock_msr = value;
 		WRITE_ONCE(v->clock_stale, true);
 	}
+	return 0;
+}
+
+bool atl_steal_usable(void)
+{
+	return sched_info_on();
+}
+
+/* By the vCPU's thread, before an entry. */
+void atl_steal_update(struct atl_vcpu *v)
+{
+#ifdef CONFIG_SCHED_INFO
+	const u64 gpa = v->steal_msr & KVM_STEAL_VALID_BITS, now = current->sched_info.run_delay;
+	struct kvm_steal_time s;
+
+	const bool same = v->steal_thread == current;
+
+	if (!(v->steal_msr & KVM_MSR_ENABLED) || (same && now == v->steal_seen))
+		return;
+	/* What another thread waited before it had this vCPU counts for nothing. */
+	if (same)
+		v->stolen += now - v->steal_seen;
+	v->steal_thread = current;
+	v->steal_seen = now;
+	if (atl_gpa_read(v->vm, gpa, &s, sizeof(s)))
+		return;
+	s.steal = v->stolen;
+	s.flags = 0;
+	s.preempted = 0;
+	v->steal_version += 2;
+	s.version = v->steal_version - 1;
+	atl_gpa_write(v->vm, gpa + offsetof(typeof(s), version), &s.version, sizeof(s.version));
+	smp_wmb();	/* odd before anything changes */
+	atl_gpa_write(v->vm, gpa, &s, sizeof(s));
+	s.version++;
+	smp_wmb();	/* all has changed before it is even */
+	atl_gpa_write(v->vm, gpa + offsetof(typeof(s), version), &s.version, sizeof(s.version));
+#endif
+}
+
+int atl_steal_get_msr(struct atl_vcpu *v, u32 index, u64 *value)
+{
+	*value = v->steal_msr;
+	return 0;
+}
+
+int atl_steal_set_msr(struct atl_vcpu *v, u32 index, u64 value, bool host)
+{
+	if (!sched_info_on() || value & KVM_STEAL_RESERVED_MASK)
+		return 1;
+	v->steal_msr = value;
+	v->steal_thread = NULL;
 	return 0;
 }
 

@@ -127,6 +127,8 @@ static void show_hypervisor(struct kvm_cpuid_entry2 *e)
 	if (atl_clock_usable())
 		e[1].eax |= BIT(KVM_FEATURE_CLOCKSOURCE) | BIT(KVM_FEATURE_CLOCKSOURCE2) |
 			    BIT(KVM_FEATURE_CLOCKSOURCE_STABLE_BIT);
+	if (atl_steal_usable())
+		e[1].eax |= BIT(KVM_FEATURE_STEAL_TIME);
 }
 
 static int copy_in(struct kvm_cpuid2 __user *arg, u32 *n)

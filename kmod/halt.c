@@ -68,12 +68,15 @@ static void take_messages(struct atl_vcpu *v)
 	struct atl_lapic *a = v->lapic;
 	unsigned long flags;
 	bool init, sipi;
-	u8 nmi;
+	u8 nmi, page;
 
+	if (!READ_ONCE(a->init) && !READ_ONCE(a->sipi) && !READ_ONCE(a->nmi))
+		return;
 	spin_lock_irqsave(&v->vm->irq_lock, flags);
 	init = a->init;
 	sipi = a->sipi;
 	nmi = a->nmi;
+	page = a->sipi_vector;
 	a->init = false;
 	a->sipi = false;
 	a->nmi = 0;
@@ -87,7 +90,7 @@ static void take_messages(struct atl_vcpu *v)
 							KVM_MP_STATE_INIT_RECEIVED;
 	}
 	if (sipi && v->mp_state == KVM_MP_STATE_INIT_RECEIVED)
-		start_at(v, a->sipi_vector);
+		start_at(v, page);
 }
 
 /* What there is to do before an entry; waits while the vCPU does not run. */
@@ -97,6 +100,7 @@ int atl_before_entry(struct atl_vcpu *v)
 	smp_mb();	/* before what is looked at below and in event.c */
 	if (v->clock_stale)
 		atl_clock_update(v);
+	atl_steal_update(v);
 	if (!v->lapic)
 		return ATL_RESUME;
 	atl_irqfd_resample(v->vm);

@@ -356,8 +356,8 @@ static void set_deadline(struct atl_vcpu *v, u64 deadline)
 		return;
 	}
 	a->deadline = deadline;
-	/* Some centuries from now is far enough for hrtimers. */
-	arm(a, ktime_add_safe(ktime_get(), mul_u64_u64_div_u64(min(deadline - now, 1ULL << 58),
+	/* Some months from now is far enough; what divides must not overflow. */
+	arm(a, ktime_add_safe(ktime_get(), mul_u64_u64_div_u64(min(deadline - now, 1ULL << 56),
 							       1000000, tsc_khz)));
 }
 

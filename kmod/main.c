@@ -12,6 +12,7 @@
 #include <linux/reboot.h>
 #include <linux/syscore_ops.h>
 #include <linux/uaccess.h>
+#include <asm/tsc.h>
 
 #include "atoll.h"
 
@@ -236,6 +237,10 @@ static int __init atoll_init(void)
 		atl_ops = &atl_vmx_ops;
 	} else {
 		pr_err("atoll: the processor has neither SVM nor VMX, or it is switched off\n");
+		return -ENODEV;
+	}
+	if (tsc_khz < 10000) {
+		pr_err("atoll: the rate of the TSC is not known\n");
 		return -ENODEV;
 	}
 	r = atl_ops->setup();

@@ -216,6 +216,19 @@ static int put_mcg_status(struct atl_vcpu *v, u32 index, u64 value, bool host)
 	return 0;
 }
 
+/* What firmware sets once, and nobody looks at. */
+static int get_power_ctl(struct atl_vcpu *v, u32 index, u64 *value)
+{
+	*value = v->power_ctl;
+	return 0;
+}
+
+static int put_power_ctl(struct atl_vcpu *v, u32 index, u64 value, bool host)
+{
+	v->power_ctl = value;
+	return 0;
+}
+
 /*
  * Banks of machine checks: user space may keep what it likes there, the guest's
  * MCG_CAP says that there are none.
@@ -262,6 +275,7 @@ static const struct row {
 	{ MSR_IA32_MCG_CTL, MSR_IA32_MCG_CTL, true, get_mce, put_mce },
 	{ MSR_IA32_MC0_CTL, MSR_IA32_MC0_CTL + 4 * 32 - 1, false, get_mce, put_mce },
 	{ MSR_IA32_MISC_ENABLE, MSR_IA32_MISC_ENABLE, true, get_misc_enable, put_misc_enable },
+	{ MSR_IA32_POWER_CTL, MSR_IA32_POWER_CTL, true, get_power_ctl, put_power_ctl },
 	{ 0x200, 0x200 + 2 * NR_VARIABLE_MTRRS - 1, false, get_mtrr, put_mtrr },
 	{ MSR_MTRRfix64K_00000, MSR_MTRRfix64K_00000, false, get_mtrr, put_mtrr },
 	{ MSR_MTRRfix16K_80000, MSR_MTRRfix16K_A0000, false, get_mtrr, put_mtrr },
@@ -273,6 +287,7 @@ static const struct row {
 	{ APIC_BASE_MSR, APIC_BASE_MSR + 0xff, false, atl_lapic_get_msr, atl_lapic_set_msr },
 	{ MSR_KVM_WALL_CLOCK_NEW, MSR_KVM_SYSTEM_TIME_NEW, true, atl_clock_get_msr,
 	  atl_clock_set_msr },
+	{ MSR_KVM_STEAL_TIME, MSR_KVM_STEAL_TIME, true, atl_steal_get_msr, atl_steal_set_msr },
 	{ MSR_EFER, MSR_EFER, false, get_efer, put_efer },
 	{ MSR_STAR, MSR_SYSCALL_MASK, true, get_vendor, put_vendor },
 	{ MSR_FS_BASE, MSR_KERNEL_GS_BASE, false, get_vendor, put_vendor },
