@@ -462,6 +462,13 @@ absl::StatusOr<Invocation> Configure(const Parsed& args) {
     if (enable == "off") out.sandbox = Sandbox::kOff;
     for (const cli::Given* dir : given->keys.All("dir")) out.sandbox_dirs.push_back(dir->text);
   }
+  out.runas = args.TextOr("-runas", "");
+  out.chroot = args.TextOr("-chroot", "");
+  for (const absl::string_view option : {"-runas", "-chroot"}) {
+    if (args.Has(option) && args.TextOr(option, "").empty()) {
+      return UsageError(absl::StrCat(option, " needs a name"));
+    }
+  }
   out.pidfile = args.TextOr("-pidfile", "");
   if (std::optional<uint64_t> seconds = args.Number("--timeout")) {
     out.timeout = std::chrono::seconds(*seconds);

@@ -49,6 +49,8 @@ struct Invocation {
   std::vector<qmp::MonitorConfig> monitors;
   Sandbox sandbox = Sandbox::kTry;
   std::vector<std::string> sandbox_dirs;
+  std::string runas;    // empty: the user who started it
+  std::string chroot;   // empty: as it is
   std::string pidfile;  // empty: none
   bool daemonize = false;
   vm::MachineConfig machine;

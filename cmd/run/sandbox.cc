@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <string>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "lib/base/status_macros.h"
@@ -14,6 +15,7 @@
 #include "lib/cli/main.h"
 #include "lib/host/file_cache.h"
 #include "lib/host/lockdown.h"
+#include "lib/host/user.h"
 
 // The sanitizers' runtime reads /proc and traces the process when it ends.
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -58,12 +60,31 @@ absl::StatusOr<host::LockdownOptions> Needs(const Invocation& invocation) {
   return out;
 }
 
+absl::Status GiveUpRoot(const Invocation& invocation) {
+  host::User user;
+  if (!invocation.runas.empty()) {
+    absl::StatusOr<host::User> found = host::FindUser(invocation.runas);
+    if (!found.ok()) return Annotate(found.status(), "-runas");
+    user = *std::move(found);
+  }
+  if (!invocation.chroot.empty()) {
+    const absl::Status changed = host::ChangeRoot(invocation.chroot);
+    if (!changed.ok()) return Annotate(changed, "-chroot");
+  }
+  if (!invocation.runas.empty()) {
+    const absl::Status became = host::BecomeUser(user);
+    if (!became.ok()) return Annotate(became, "-runas");
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<bool> EnterSandbox(const Invocation& invocation, const host::VmFolder* folder) {
   const bool wanted = invocation.sandbox == Sandbox::kOn;
-  if (invocation.sandbox == Sandbox::kOff || (ATOLL_SANITIZED && !wanted)) return false;
   tzset();  // reads its file now
+  RETURN_IF_ERROR(GiveUpRoot(invocation));
+  if (invocation.sandbox == Sandbox::kOff || (ATOLL_SANITIZED && !wanted)) return false;
   ASSIGN_OR_RETURN(host::LockdownOptions options, Needs(invocation));
   if (folder != nullptr) {
     options.write.push_back(folder->path());

@@ -12,6 +12,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -231,6 +232,13 @@ absl::StatusOr<LockdownResult> LockDown(const LockdownOptions& options) {
     return absl::FailedPreconditionError(
         absl::StrCat("lockdown: the process has ", threads, " threads already"));
   }
+  // No memory of the guest's in core files, no more descriptors than now are allowed.
+  rlimit limit = {0, 0};
+  if (setrlimit(RLIMIT_CORE, &limit) != 0 || getrlimit(RLIMIT_NOFILE, &limit) != 0) {
+    return ErrnoError(errno, "lockdown: limits");
+  }
+  limit.rlim_max = limit.rlim_cur;
+  if (setrlimit(RLIMIT_NOFILE, &limit) != 0) return ErrnoError(errno, "lockdown: limits");
   if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return ErrnoError(errno, "no_new_privs");
   LockdownResult result;
   ASSIGN_OR_RETURN(result.paths, ConfinePaths(options));

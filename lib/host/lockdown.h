@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Giving up what a process does not need any more, for good: what takes it over
-// later finds little to do. No new privileges, Landlock (paths, TCP, abstract
-// sockets, signals: linux/landlock.h) and a seccomp filter.
+// later finds little to do. No new privileges, no core files, Landlock (paths, TCP,
+// abstract sockets, signals: linux/landlock.h) and a seccomp filter.
 //
 // After it: files can be opened only below the paths named; no program can be
 // executed, no process made, traced or signalled, no socket made, bound or

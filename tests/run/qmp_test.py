@@ -599,6 +599,9 @@ class Firmware(Base):
         tasks = self.tasks(p, ("NoNewPrivs", "Seccomp"))
         self.assertGreaterEqual(len(tasks), 3)
         self.assertEqual(tasks, [["1", "2"]] * len(tasks))
+        with open("/proc/%d/limits" % p.pid) as f:
+            core = [l for l in f if l.startswith("Max core file size")]
+        self.assertEqual(core[0].split()[4:6], ["0", "0"])
         self.assertIn("-sandbox dir=", c.error("screendump", filename="a.ppm")["desc"])
         self.assertFalse(os.path.exists("a.ppm"))
         c.ok("system_reset")
