@@ -107,6 +107,7 @@ def _guest_media_impl(rctx):
         "floppy.ko",
         "grub-rescue-cdrom.iso",
         "grub-rescue-floppy.img",
+        "ipxe.iso",
         "isolinux.bin",
         "ldlinux.c32",
         "libutil.c32",

@@ -23,6 +23,7 @@ import uuid
 from console import PROMPT, Console
 
 RUN, VMLINUZ, INITRD, *TESTS = sys.argv[1:]
+IPXE = os.environ.get("IPXE", "")  # its CD
 INSTALLER = os.environ.get("INSTALLER", "")  # the kernel of Debian's, beside its initrd.gz
 HOST, GUEST, MASK = "10.78.0.1", "10.78.0.2", "255.255.255.0"
 MAC = "52:54:00:4e:45:54"
@@ -177,6 +178,24 @@ class NetBoot(unittest.TestCase):
             for words in ("iPXE", "boot.ipxe", "initrd.gz", "Select a language", "English"):
                 self.guest.expect(words, 900)
 
+    def test_iso(self):
+        """iPXE from its own CD, by its own drivers and not the card's option ROM."""
+        mark = uuid.uuid4().hex
+        with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+            shutil.copy(VMLINUZ, folder + "/vmlinuz")
+            shutil.copy(INITRD, folder + "/initrd")
+            with open(folder + "/boot.ipxe", "w") as f:
+                f.write("#!ipxe\nkernel vmlinuz console=ttyS0 mark=%s\ninitrd initrd\nboot\n" % mark)
+            self.guest = Console(RUN, ["-accel", "soft", "-m", "256", "-nographic", "-vga", "none",
+                                       "-cdrom", IPXE, "-boot", "order=d,strict=on", "-net",
+                                       "nic,model=rtl8139", "-net",
+                                       "user,tftp=%s,bootfile=boot.ipxe" % folder])
+            for words in ("iPXE ISO boot image", "Filename: boot.ipxe", "[script]", PROMPT):
+                self.guest.expect(words)
+            self.assertIn("mark=" + mark, self.guest.command("cat /proc/cmdline"))
+            self.guest.type("poweroff")
+            self.assertEqual(self.guest.wait(), 0, self.guest.text[-2000:])
+
     def test_e1000(self):
         self.boot("e1000")
 
@@ -198,6 +217,7 @@ if __name__ == "__main__":
         paths = [os.path.abspath(p) for p in (RUN, VMLINUZ, INITRD)]
         os.environ["ATOLL_NET_TEST"] = "inside"
         os.environ["INSTALLER"] = os.path.abspath(INSTALLER)
+        os.environ["IPXE"] = os.path.abspath(IPXE)
         os.execvp("unshare", ["unshare", "-Urn", sys.executable, os.path.abspath(__file__), *paths,
                               *TESTS])
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
