@@ -13,6 +13,7 @@
 #include "lib/base/endian.h"
 #include "lib/base/status_macros.h"
 #include "lib/base/units.h"
+#include "lib/mem/page_tracker.h"
 
 namespace atl {
 namespace {
@@ -216,7 +217,9 @@ void GuestMemory::MarkWritten(Gpa at, uint64_t size) {
   for (uint64_t page = at.value >> kPageShift; page <= last; ++page) {
     const MemorySlot* s = Find(ToGpa(Gfn(page)), 1);
     if (s == nullptr || s->kind != SlotKind::kRam) continue;
-    std::optional<uint64_t> index = RamPage(s->host + (ToGpa(Gfn(page)) - s->base));
+    const uint8_t* const host = s->host + (ToGpa(Gfn(page)) - s->base);
+    std::optional<uint64_t> index = RamPage(host);
+    if (!index && tracker_ != nullptr && tracker_->Covers(host)) tracker_->Mark(host);
     if (index && page_flags_[*index].load(std::memory_order_relaxed) != 0) {
       watcher_->OnWatchedWrite(Gfn(page));
     }

@@ -54,12 +54,21 @@ class SlotListener {
   virtual void OnSlotsChanged() = 0;
 };
 
-// Told when watched RAM pages are written by the host side (DMA, loaders), so
-// that decoded code of the page is dropped. Called on the writing thread.
+class PageTracker;
+
+// A backend that wants to know of writes, and knows of its own.
 class WriteWatcher {
  public:
   virtual ~WriteWatcher() = default;
+  // Watched RAM pages are written by the host side (DMA, loaders): decoded code of
+  // the page is to be dropped. Called on the writing thread.
   virtual void OnWatchedWrite(Gfn page) = 0;
+  // Its vCPUs mark pages of the PageTracker before they write to them. Any thread:
+  // RevokeRights() takes back what allows them to without, and does not wait;
+  // RightsRevoked() says when no vCPU writes by a right from before any more.
+  virtual bool KeepsRights() const { return false; }
+  virtual uint64_t RevokeRights() { return 0; }
+  virtual bool RightsRevoked(uint64_t ticket) { return ticket == 0; }
 };
 
 class GuestMemory {
@@ -136,6 +145,10 @@ class GuestMemory {
   }
   // At most one watcher; null to end it. Set before vCPUs run.
   void SetWriteWatcher(WriteWatcher* watcher) { watcher_ = watcher; }
+  WriteWatcher* watcher() const { return watcher_; }
+  // The same of trackers: it does so itself.
+  void SetTracker(PageTracker* tracker) { tracker_ = tracker; }
+  PageTracker* tracker() const { return tracker_; }
 
  private:
   GuestMemory(uint8_t* ram, uint64_t ram_bytes);
@@ -147,6 +160,7 @@ class GuestMemory {
   std::vector<SlotListener*> listeners_;
   std::unique_ptr<std::atomic<uint8_t>[]> page_flags_;
   WriteWatcher* watcher_ = nullptr;
+  PageTracker* tracker_ = nullptr;
 };
 
 }  // namespace atl

@@ -65,13 +65,12 @@ Damage UpdateSurface(Surface& old, const Surface& now) {
   return out;
 }
 
-Damage UpdateRows(Surface& surface, absl::FunctionRef<void(unsigned y, uint32_t* row)> draw) {
+Damage UpdateRows(Surface& surface, absl::FunctionRef<bool(unsigned y, uint32_t* row)> draw) {
   Damage out;
   TileRow tiles(surface.width);
   std::vector<uint32_t> row(surface.width);
   for (unsigned y = 0; y < surface.height; ++y) {
-    draw(y, row.data());
-    tiles.Compare(surface.Row(y), row.data());
+    if (draw(y, row.data())) tiles.Compare(surface.Row(y), row.data());
     const bool last = (y + 1) % Damage::kTile == 0 || y + 1 == surface.height;
     if (last) tiles.Take(y - y % Damage::kTile, y % Damage::kTile + 1, &out.rects);
   }

@@ -24,7 +24,8 @@ struct Surface {
   unsigned width = 0;
   unsigned height = 0;
   std::vector<uint32_t> pixels;  // width * height
-  uint64_t token = 0;            // the screen's own mark of what it drew last
+  uint64_t token = 0;            // the screen's own marks of what it drew last
+  uint64_t look = 0;
 
   void Resize(unsigned w, unsigned h) {
     width = w;
@@ -47,8 +48,8 @@ struct Damage {
 // Makes `old` equal to `now` and says where it was not.
 Damage UpdateSurface(Surface& old, const Surface& now);
 // The same, of a picture of the same size whose row `y` `draw` writes: width
-// pixels. Once for each row, from the top.
-Damage UpdateRows(Surface& surface, absl::FunctionRef<void(unsigned y, uint32_t* row)> draw);
+// pixels; or says, by false, that it is as it was. Once for each row, from the top.
+Damage UpdateRows(Surface& surface, absl::FunctionRef<bool(unsigned y, uint32_t* row)> draw);
 
 }  // namespace atl::ui
 

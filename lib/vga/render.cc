@@ -11,6 +11,7 @@
 namespace atl::vga {
 namespace {
 
+constexpr unsigned kPageShift = 12;
 constexpr unsigned kBlankWidth = 720;
 constexpr unsigned kBlankHeight = 400;
 
@@ -170,16 +171,31 @@ void Render(const Registers& r, std::span<const uint8_t> vram, ui::Surface* out)
   }
 }
 
+bool RowsAreBytes(const Registers& r, uint64_t vram_bytes) {
+  return r.dispi_enabled() && DispiModeOf(r, vram_bytes).bpp >= 8;
+}
+
 std::optional<ui::Damage> RenderLinearChanges(const Registers& r, std::span<const uint8_t> vram,
-                                              ui::Surface* out) {
+                                              const std::vector<bool>* written, ui::Surface* out) {
   if (!r.dispi_enabled()) return std::nullopt;
   const DispiMode mode = DispiModeOf(r, vram.size());
   if (mode.width == 0 || out->width != mode.width || out->height != mode.height) {
     return std::nullopt;
   }
   const Palette palette = DacPalette(r);
-  return ui::UpdateRows(
-      *out, [&](unsigned y, uint32_t* row) { DispiRow(r, palette, vram, mode, y, row); });
+  const uint64_t bytes = uint64_t{mode.width} * ((mode.bpp + 7) / 8);
+  const auto touched = [&](unsigned y) {
+    const uint64_t first = mode.start + y * mode.pitch, last = first + bytes - 1;
+    for (uint64_t page = first >> kPageShift; page <= last >> kPageShift; ++page) {
+      if ((*written)[page]) return true;
+    }
+    return false;
+  };
+  return ui::UpdateRows(*out, [&](unsigned y, uint32_t* row) {
+    if (written != nullptr && !touched(y)) return false;
+    DispiRow(r, palette, vram, mode, y, row);
+    return true;
+  });
 }
 
 }  // namespace atl::vga

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <vector>
 
 #include "lib/ui/screen.h"
 #include "lib/ui/surface.h"
@@ -19,9 +20,12 @@ ui::ScreenKind KindOf(const Registers& r, uint64_t vram_bytes);
 // meanwhile. `out` gets the size that the mode has. What blinks is shown.
 void Render(const Registers& r, std::span<const uint8_t> vram, ui::Surface* out);
 // The same of the linear modes, into a picture that was drawn before: says what
-// is new in it, and writes no more than that. Nothing in other modes.
+// is new in it, and writes no more than that. Nothing in other modes. `written`,
+// where there is one: the pages of `vram`, by 4 KiB; the rest is as it was drawn.
 std::optional<ui::Damage> RenderLinearChanges(const Registers& r, std::span<const uint8_t> vram,
-                                              ui::Surface* out);
+                                              const std::vector<bool>* written, ui::Surface* out);
+// Whether each row of the picture is bytes of the memory one after the other.
+bool RowsAreBytes(const Registers& r, uint64_t vram_bytes);
 
 // The characters of a text mode; nothing in others.
 std::optional<ui::TextScreen> ReadText(const Registers& r, std::span<const uint8_t> vram);

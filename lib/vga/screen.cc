@@ -1,21 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lib/vga/screen.h"
 
+#include <atomic>
+#include <memory>
 #include <utility>
+#include <vector>
 
 #include "lib/vga/render.h"
 
 namespace atl::vga {
 
-namespace {
-
-// A surface's mark of a picture that only the chip can change; 0 where the guest
-// draws past it.
-uint64_t TokenOf(const Registers& r, uint64_t version) {
-  return r.dispi_enabled() ? 0 : version << 1 | 1;
+bool VgaScreen::Told(const Registers& r) const {
+  return tracker_ != nullptr && tracker_->knows() && RowsAreBytes(r, vga_.vram().size());
 }
 
-}  // namespace
+// A surface's mark of what the chip itself did; 0 where the guest draws past it
+// unseen.
+uint64_t VgaScreen::TokenOf(const Registers& r, uint64_t version) const {
+  return r.dispi_enabled() && !Told(r) ? 0 : version << 1 | 1;
+}
 
 Registers VgaScreen::Snapshot(uint64_t* version) {
   return lock_.Run([&] {
@@ -41,14 +44,25 @@ ui::Damage VgaScreen::Refresh(ui::Surface& surface) {
   uint64_t version;
   const Registers r = Snapshot(&version);
   const uint64_t token = TokenOf(r, version);
-  if (token != 0 && surface.token == token) return {};
+  const bool same = token != 0 && surface.token == token;
+  std::vector<bool> written;
+  uint64_t look = 0;
+  if (Told(r)) {
+    look = tracker_->Look(surface.look, &written);
+  } else if (same) {
+    return {};
+  }
+  const bool known = same && surface.look != 0;
   surface.token = token;
-  if (std::optional<ui::Damage> damage = RenderLinearChanges(r, vga_.vram().bytes(), &surface)) {
+  surface.look = look;
+  if (std::optional<ui::Damage> damage =
+          RenderLinearChanges(r, vga_.vram().bytes(), known ? &written : nullptr, &surface)) {
     return *std::move(damage);
   }
   ui::Surface fresh;
   Render(r, vga_.vram().bytes(), &fresh);
   fresh.token = token;
+  fresh.look = look;
   return ui::UpdateSurface(surface, fresh);
 }
 
@@ -61,17 +75,25 @@ bool VgaScreen::OnNextChange(const ui::Surface& seen, std::function<void()> chan
   return lock_.Run([&] {
     if (changed == nullptr) {
       vga_.OnNextChange(nullptr);
+      if (tracker_ != nullptr) tracker_->OnNextMark(nullptr);
       return true;
     }
     const uint64_t token = TokenOf(vga_.registers(), vga_.version());
-    const bool knows = token != 0;
-    // A change of the mode is told in every case.
-    if (knows && token != seen.token) {
+    if (token != 0 && token != seen.token) {
       changed();
-    } else {
-      vga_.OnNextChange(std::move(changed));
+      return true;
     }
-    return knows;
+    // A change of the mode is told in every case.
+    if (!Told(vga_.registers())) {
+      vga_.OnNextChange(std::move(changed));
+      return token != 0;
+    }
+    // Whoever of the two is the first.
+    const auto once = [changed = std::move(changed), said = std::make_shared<std::atomic<bool>>()] {
+      if (!said->exchange(true)) changed();
+    };
+    vga_.OnNextChange(once);
+    return tracker_->OnNextMark(once);
   });
 }
 

@@ -12,6 +12,8 @@
 #include "lib/dev/device_lock.h"
 #include "lib/dev/testing/fakes.h"
 #include "lib/dev/testing/round_trip.h"
+#include "lib/mem/guest_memory.h"
+#include "lib/mem/page_tracker.h"
 #include "lib/pci/device.h"
 #include "lib/pci/testing/fakes.h"
 #include "lib/vga/render.h"
@@ -492,6 +494,73 @@ TEST(Screen, TellsOfTheNextChange) {
   EXPECT_EQ(told, 2);
   card.Dispi(kDispiEnable, 0);
   EXPECT_EQ(told, 3);
+}
+
+// A backend that knows where its vCPUs write.
+class Writers final : public WriteWatcher {
+ public:
+  void OnWatchedWrite(Gfn) override {}
+  bool KeepsRights() const override { return true; }
+  uint64_t RevokeRights() override { return ++asked; }
+  bool RightsRevoked(uint64_t ticket) override { return ticket <= back; }
+  uint64_t asked = 0, back = 0;
+};
+
+TEST(Screen, LooksWhereTheGuestWrote) {
+  Card card;
+  const std::unique_ptr<GuestMemory> memory = GuestMemory::Create(1 << 20).value();
+  Writers writers;
+  memory->SetWriteWatcher(&writers);
+  PageTracker tracker(*memory, card.vram->bytes());
+  VgaScreen screen(card.vga, card.lock, &tracker);
+  card.Dispi(kDispiXres, 128);
+  card.Dispi(kDispiYres, 64);
+  card.Dispi(kDispiBpp, 32);
+  card.Dispi(kDispiEnable, kDispiEnabled | kDispiLfb);
+  uint8_t* const pixels = card.vram->data();
+  const auto at = [](unsigned x, unsigned y) { return 4 * (128 * y + x); };
+  ui::Surface s;
+  EXPECT_TRUE(screen.Refresh(s).resized);
+  int told = 0;
+  const auto changed = [&told] { ++told; };
+  EXPECT_TRUE(screen.OnNextChange(s, changed));
+  // Eight rows are a page: what lies elsewhere is not looked at.
+  tracker.Mark(pixels + at(40, 20));
+  EXPECT_EQ(told, 1);
+  pixels[at(40, 20)] = 0xFF;
+  pixels[at(40, 60)] = 0xFF;
+  EXPECT_EQ(screen.Refresh(s).rects, (std::vector<ui::Rect>{{32, 16, 16, 16}}));
+  EXPECT_EQ(s.Row(60)[40], 0u);
+  // The right to write is out: no promise, and what comes of it is seen.
+  EXPECT_FALSE(screen.OnNextChange(s, changed));
+  pixels[at(0, 23)] = 0xFF;
+  EXPECT_EQ(screen.Refresh(s).rects, (std::vector<ui::Rect>{{0, 16, 16, 16}}));
+  pixels[at(127, 16)] = 0xFF;
+  writers.back = writers.asked;
+  EXPECT_EQ(screen.Refresh(s).rects, (std::vector<ui::Rect>{{112, 16, 16, 16}}));
+  EXPECT_TRUE(screen.OnNextChange(s, changed));
+  EXPECT_EQ(told, 1);
+  EXPECT_TRUE(screen.Refresh(s).empty());
+  // Another viewer has its own, all of it; and so after a change of the chip.
+  ui::Surface other;
+  EXPECT_TRUE(screen.Refresh(other).resized);
+  EXPECT_EQ(other.Row(60)[40], 0xFFu);
+  EXPECT_TRUE(screen.OnNextChange(s, changed));
+  card.Dispi(kDispiYOffset, 0);
+  EXPECT_EQ(told, 2);
+  EXPECT_EQ(screen.Refresh(s).rects, (std::vector<ui::Rect>{{32, 48, 16, 16}}));
+  // Which of the two it is does not matter: told once.
+  EXPECT_TRUE(screen.OnNextChange(s, changed));
+  tracker.Mark(pixels);
+  card.Dispi(kDispiYOffset, 0);
+  EXPECT_EQ(told, 3);
+  EXPECT_TRUE(screen.OnNextChange(s, nullptr));
+  // A backend that does not know: all of it is looked at.
+  memory->SetWriteWatcher(nullptr);
+  screen.Refresh(s);
+  pixels[at(70, 33)] = 0xFF;
+  EXPECT_EQ(screen.Refresh(s).rects, (std::vector<ui::Rect>{{64, 32, 16, 16}}));
+  EXPECT_FALSE(screen.OnNextChange(s, changed));
 }
 
 TEST(Screen, BlankScreensHaveASize) {

@@ -50,7 +50,8 @@ Display::Display(std::unique_ptr<vga::Vram> vram, std::vector<uint8_t> rom, Gues
       rom_(std::move(rom)),
       lock_(lock),
       vga_(*vram_, lock.clock()),
-      screen_(vga_, lock),
+      tracker_(memory, vram_->bytes()),
+      screen_(vga_, lock, &tracker_),
       framebuffer_(bars, memory, std::move(at_standstill)) {
   framebuffer_.SetMemory(vga::kFramebufferBar, vram_->bytes());
 }

@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "lib/dev/device_lock.h"
 #include "lib/mem/guest_memory.h"
+#include "lib/mem/page_tracker.h"
 #include "lib/pci/device.h"
 #include "lib/pci/wiring.h"
 #include "lib/vga/screen.h"
@@ -49,6 +50,7 @@ class Display {
   std::vector<uint8_t> rom_;
   dev::DeviceLock& lock_;
   vga::Vga vga_;
+  PageTracker tracker_;
   vga::VgaScreen screen_;
   Framebuffer framebuffer_;
 };

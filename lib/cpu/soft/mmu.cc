@@ -2,11 +2,15 @@
 #include "lib/cpu/soft/mmu.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <optional>
+#include <span>
+#include <utility>
 
 #include "lib/cpu/soft/vcpu.h"
 #include "lib/cpu/soft/vm.h"
+#include "lib/mem/page_tracker.h"
 
 namespace atl::cpu::soft {
 namespace {
@@ -180,13 +184,20 @@ void Mmu::Fill(unsigned table, uint64_t page, const PageWalk& walk, const Target
   TlbEntry& e = tlb_[table][slot];
   if (e.write_tag != kNoTag) Unlink(table, slot);
   e.read_tag = read ? page : kNoTag;
-  e.write_tag = write && walk.dirty && !target.rom && !target.code ? page : kNoTag;
+  const bool seen = target.code || (target.tracked && !target.marked);
+  e.write_tag = write && walk.dirty && !target.rom && !seen ? page : kNoTag;
   e.exec_tag = execute ? page : kNoTag;
   e.host = reinterpret_cast<uint64_t>(target.host);
   if (e.write_tag != kNoTag) {
     uint16_t& writers = writers_[WriterBucket(reinterpret_cast<uint64_t>(target.host))];
     next_writer_[table * kTlbSize + slot] = writers;
     writers = static_cast<uint16_t>(table * kTlbSize + slot);
+    if (target.tracked) {
+      const PageTracker& tracker = *memory_.tracker();
+      if (tracked_writers_.empty()) tracked_writers_.resize((tracker.pages() + 63) / 64);
+      const size_t n = tracker.PageOf(target.host);
+      tracked_writers_[n / 64] |= uint64_t{1} << n % 64;
+    }
   }
 }
 
@@ -332,8 +343,7 @@ void Mmu::FlushPcid(uint16_t pcid) {
   }
 }
 
-void Mmu::DropWriteTags(uint64_t ram_page) {
-  const uint64_t host = reinterpret_cast<uint64_t>(memory_.ram_host()) + (ram_page << kPageShift);
+void Mmu::DropWriters(uint64_t host) {
   uint16_t* at = &writers_[WriterBucket(host)];
   while (*at != kNobody) {
     TlbEntry& e = tlb_[*at / kTlbSize][*at % kTlbSize];
@@ -344,7 +354,25 @@ void Mmu::DropWriteTags(uint64_t ram_page) {
       at = &next_writer_[*at];
     }
   }
-  vcpu_.area().ForgetHostPage(host);
+}
+
+void Mmu::DropWriteTags(uint64_t ram_page) {
+  const uint64_t host = reinterpret_cast<uint64_t>(memory_.ram_host()) + (ram_page << kPageShift);
+  DropWriters(host);
+  vcpu_.area().ForgetHostRange(host, kPageSize);
+}
+
+void Mmu::RevokeTracked() {
+  if (tracked_writers_.empty() || memory_.tracker() == nullptr) return;
+  const std::span<uint8_t> bytes = memory_.tracker()->bytes();
+  const auto first = reinterpret_cast<uint64_t>(bytes.data());
+  for (size_t i = 0; i < tracked_writers_.size(); ++i) {
+    for (uint64_t word = std::exchange(tracked_writers_[i], 0); word != 0; word &= word - 1) {
+      const auto n = 64 * i + static_cast<unsigned>(std::countr_zero(word));
+      DropWriters(first + (n << kPageShift));
+    }
+  }
+  vcpu_.area().ForgetHostRange(first, bytes.size());
 }
 
 uint64_t Mmu::RequestWriteDrop(uint64_t ram_page) {
@@ -360,6 +388,11 @@ void Mmu::TakeFlushRequest() {
     ModeChanged();  // the A20 mask
     FlushAll();
     done_.store(ticket, std::memory_order_release);
+  }
+  const uint64_t revocation = revocation_requested_.load(std::memory_order_acquire);
+  if (revocation != revocation_done_.load(std::memory_order_relaxed)) {
+    RevokeTracked();
+    revocation_done_.store(revocation, std::memory_order_release);
   }
   const uint64_t drops = drops_requested_.load(std::memory_order_acquire);
   const uint64_t dropped = drops_done_.load(std::memory_order_relaxed);
@@ -415,6 +448,11 @@ bool Mmu::Translate(uint64_t linear, Access access, Rights rights, bool stack, T
     out->ram_page = *ram;
     out->code =
         (memory_.PageFlags(*ram).load(std::memory_order_acquire) & GuestMemory::kPageHasCode) != 0;
+  } else if (PageTracker* const tracker = memory_.tracker();
+             tracker != nullptr && tracker->Covers(page)) {
+    out->tracked = true;
+    out->marked = access == Access::kWrite;
+    if (out->marked) tracker->Mark(page);
   }
   const uint64_t base = linear - offset;
   if (breakpoint_count_ == 0 || !PageWatched(base)) {

@@ -21,6 +21,7 @@
 #include <atomic>
 #include <cstdint>
 #include <cstring>
+#include <vector>
 
 #include "lib/cpu/soft/rights.h"
 #include "lib/cpu/soft/walk.h"
@@ -140,9 +141,19 @@ class Mmu {
   bool WriteDropDone(uint64_t ticket) const {
     return drops_done_.load(std::memory_order_acquire) >= ticket;
   }
-  // Of either kind.
+  // The same for the rights to write to pages of the PageTracker; tickets are the
+  // caller's and grow.
+  void RequestRevocation(uint64_t ticket) {
+    revocation_requested_.store(ticket, std::memory_order_seq_cst);
+  }
+  bool RevocationDone(uint64_t ticket) const {
+    return revocation_done_.load(std::memory_order_acquire) >= ticket;
+  }
+  // Of any kind.
   bool flush_requested() const {
     return requested_.load(std::memory_order_acquire) != done_.load(std::memory_order_relaxed) ||
+           revocation_requested_.load(std::memory_order_acquire) !=
+               revocation_done_.load(std::memory_order_relaxed) ||
            drops_requested_.load(std::memory_order_acquire) !=
                drops_done_.load(std::memory_order_relaxed);
   }
@@ -223,7 +234,9 @@ class Mmu {
     uint64_t physical = 0;    // of the byte
     uint64_t ram_page = ~uint64_t{0};
     bool rom = false;
-    bool code = false;  // the page has decoded code
+    bool code = false;     // the page has decoded code
+    bool tracked = false;  // the page is the PageTracker's
+    bool marked = false;   // and it was marked for this access
   };
   struct Breakpoint {
     uint64_t first = 1, last = 0;
@@ -236,6 +249,8 @@ class Mmu {
   void Fill(unsigned table, uint64_t page, const PageWalk& walk, const Target& target);
   void Drop(unsigned table, unsigned slot);
   void DropPage(uint64_t page);
+  void DropWriters(uint64_t host);
+  void RevokeTracked();
   void FlushTable(unsigned table, bool globals_too);
   uint16_t CurrentPcid() const;
   void DropLocal();
@@ -281,6 +296,9 @@ class Mmu {
   static constexpr unsigned kDropRing = 16;
   std::atomic<uint64_t> drops_requested_{0}, drops_done_{0};
   std::atomic<uint64_t> drop_ring_[kDropRing] = {};
+  std::atomic<uint64_t> revocation_requested_{0}, revocation_done_{0};
+  // Pages of the PageTracker that entries may have a write tag for, a bit each.
+  std::vector<uint64_t> tracked_writers_;
 };
 
 }  // namespace atl::cpu::soft

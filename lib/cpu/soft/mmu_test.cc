@@ -10,6 +10,7 @@
 
 #include "gtest/gtest.h"
 #include "lib/cpu/soft/testing/guest.h"
+#include "lib/mem/page_tracker.h"
 
 namespace atl::cpu::soft {
 namespace {
@@ -493,6 +494,68 @@ TEST_F(MmuTest, OthersDropTheirWriteTags) {
     // A few requests cost no more than their pages.
     EXPECT_EQ(other.FastWrite<uint64_t>(kPage + 39 * 4096, false) != nullptr, last < 39);
   }
+}
+
+// Memory beside RAM: a page is marked before it is written to, and once rights are
+// taken back, again.
+TEST_F(MmuTest, TrackedPagesAreMarkedBeforeTheyAreWritten) {
+  alignas(4096) static uint8_t memory[3 * 4096];
+  PageTracker tracker(*guest_.memory, memory);
+  ASSERT_TRUE(tracker.knows());
+  guest_.memory->SetSlot(Gpa(0xE0000000), sizeof memory, memory, SlotKind::kRam);
+  mmu().TakeFlushRequest();
+  for (uint64_t i = 0; i < 3; ++i)
+    guest_.MapPage(kPage + i * 4096, (0xE0000000 + i * 4096) | kP | kW | kD);
+  std::vector<bool> written;
+  // To look is not to write.
+  ASSERT_TRUE(Read(kPage));
+  EXPECT_TRUE(Fast(kPage));
+  EXPECT_FALSE(FastW(kPage));
+  EXPECT_EQ(tracker.Look(0, &written), 1u);
+  EXPECT_EQ(written, (std::vector<bool>{false, false, false}));
+  // The first write is told, and gives the right to more.
+  int told = 0;
+  EXPECT_TRUE(tracker.OnNextMark([&told] { ++told; }));
+  ASSERT_TRUE(Write(kPage + 4096 + 8, 7));
+  EXPECT_EQ(told, 1);
+  EXPECT_EQ(memory[4096 + 8], 7);
+  EXPECT_TRUE(FastW(kPage + 4096));
+  cpu().in_run = true;
+  EXPECT_EQ(tracker.Look(1, &written), 2u);
+  EXPECT_EQ(written, (std::vector<bool>{false, true, false}));
+  // The vCPU has the right still.
+  EXPECT_TRUE(FastW(kPage + 4096));
+  EXPECT_FALSE(tracker.OnNextMark([&told] { ++told; }));
+  EXPECT_EQ(tracker.Look(2, &written), 3u);
+  EXPECT_EQ(written, (std::vector<bool>{false, true, false}));
+  EXPECT_TRUE(mmu().flush_requested());
+  mmu().TakeFlushRequest();
+  EXPECT_FALSE(FastW(kPage + 4096));
+  EXPECT_TRUE(Fast(kPage + 4096));
+  // What it wrote until then, once more; then no more.
+  EXPECT_EQ(tracker.Look(3, &written), 4u);
+  EXPECT_EQ(written, (std::vector<bool>{false, true, false}));
+  EXPECT_EQ(tracker.Look(4, &written), 5u);
+  EXPECT_EQ(written, (std::vector<bool>{false, false, false}));
+  EXPECT_TRUE(tracker.OnNextMark([&told] { ++told; }));
+  EXPECT_EQ(told, 1);
+  // A read-modify-write, and a device's.
+  bool faulted;
+  EXPECT_NE(mmu().RmwPointer(kPage, 4, Rights::kSupervisor, false, &faulted), nullptr);
+  EXPECT_EQ(told, 2);
+  guest_.memory->Store<uint32_t>(Gpa(0xE0002000), 1);
+  EXPECT_EQ(tracker.Look(5, &written), 6u);
+  EXPECT_EQ(written, (std::vector<bool>{true, false, true}));
+  // A vCPU outside of Run() has let go of its rights.
+  cpu().in_run = false;
+  EXPECT_EQ(tracker.Look(6, &written), 7u);
+  EXPECT_EQ(written, (std::vector<bool>{true, false, true}));
+  EXPECT_TRUE(tracker.OnNextMark(nullptr));
+  // Of somebody who looks less often.
+  tracker.Look(1, &written);
+  EXPECT_EQ(written, (std::vector<bool>{true, true, true}));
+  guest_.memory->SetSlot(Gpa(0xE0000000), sizeof memory, nullptr, SlotKind::kRam);
+  mmu().TakeFlushRequest();
 }
 
 // RAM from 4 GiB up has page numbers that are not its indices.

@@ -84,10 +84,10 @@ void TranslateArea::ForgetPage(uint64_t page, bool large) {
   }
 }
 
-void TranslateArea::ForgetHostPage(uint64_t host) {
+void TranslateArea::ForgetHostRange(uint64_t first, uint64_t size) {
   for (unsigned t = 0; t < 2; ++t) {
     ForEach(t, [&](SiteSlot& s) {
-      if (s.tag + s.addend == host) s = stale;
+      if (s.tag + s.addend - first < size) s = stale;
     });
   }
 }

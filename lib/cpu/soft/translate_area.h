@@ -108,8 +108,8 @@ struct alignas(4096) TranslateArea {
   void ForgetLocal();  // as Mmu::FlushNonGlobal()
   // One 4 KiB page; `large`: the larger page it may lie in.
   void ForgetPage(uint64_t page, bool large);
-  // Sites that point into a host page, since it must not be written unseen.
-  void ForgetHostPage(uint64_t host);
+  // Sites that point into host pages, since those must not be written unseen.
+  void ForgetHostRange(uint64_t first, uint64_t size);
 
  private:
   // Slots of a table that may remember something.

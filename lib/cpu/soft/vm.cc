@@ -76,6 +76,24 @@ void SoftVm::OnWatchedWrite(Gfn page) {
   }
 }
 
+uint64_t SoftVm::RevokeRights() {
+  MutexLock lock(&vcpus_mu_);
+  ++revocations_;
+  for (SoftVcpu* v : vcpus_) {
+    v->mmu.RequestRevocation(revocations_);
+    v->Ask(kFlushRequest);
+  }
+  return revocations_;
+}
+
+// Whoever enters Run() after this looked sees the request before it stores.
+bool SoftVm::RightsRevoked(uint64_t ticket) {
+  MutexLock lock(&vcpus_mu_);
+  return std::none_of(vcpus_.begin(), vcpus_.end(), [ticket](const SoftVcpu* v) {
+    return !v->mmu.RevocationDone(ticket) && v->in_run.load(std::memory_order_seq_cst);
+  });
+}
+
 void SoftVm::CodeWritten(uint64_t ram_page, unsigned first, unsigned size) {
   PageCode& p = pages_[ram_page];
   std::atomic_thread_fence(std::memory_order_seq_cst);

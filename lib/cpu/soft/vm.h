@@ -53,6 +53,9 @@ class SoftVm final : public Vm, public SlotListener, public WriteWatcher {
   void SetCounters(VmCounters* counters) override { counters_ = counters; }
   void OnSlotsChanged() override;
   void OnWatchedWrite(Gfn page) override;
+  bool KeepsRights() const override { return true; }
+  uint64_t RevokeRights() override;
+  bool RightsRevoked(uint64_t ticket) override;
 
   CpuModel model() const { return model_; }
 
@@ -116,6 +119,7 @@ class SoftVm final : public Vm, public SlotListener, public WriteWatcher {
   Mutex split_lock_;
   Mutex vcpus_mu_;
   std::vector<SoftVcpu*> vcpus_ ABSL_GUARDED_BY(vcpus_mu_);
+  uint64_t revocations_ ABSL_GUARDED_BY(vcpus_mu_) = 0;
 };
 
 }  // namespace atl::cpu::soft
