@@ -38,7 +38,8 @@
 	{ 0x1001d, "dr_access" }, { 0x1001e, "io" },			\
 	{ 0x1001f, "rdmsr" }, { 0x10020, "wrmsr" },			\
 	{ 0x10024, "mwait" }, { 0x10027, "monitor" },			\
-	{ 0x10029, "machine_check" }, { 0x10030, "ept_violation" },	\
+	{ 0x10028, "pause" }, { 0x10029, "machine_check" },		\
+	{ 0x10030, "ept_violation" },					\
 	{ 0x10031, "ept_misconfig" }, { 0x10036, "wbinvd" },		\
 	{ 0x10037, "xsetbv" }
 

@@ -45,9 +45,11 @@
 
 /* Fields that the header has no name for, and bits of MSRs. */
 #define VMX_BASIC_REVISION	GENMASK_ULL(30, 0)
-#define EPT_CAP_2M		BIT_ULL(16)
 #define EPT_MEMORY_WB		(6ULL << 3)
 #define BS			BIT(14)		/* pending: a single step */
+/* In cycles: PAUSEs that follow each other so are a loop, and how long it may last. */
+#define PAUSE_GAP		128
+#define PAUSE_WINDOW		4096
 
 struct vmx_cpu {
 	u32 *vmxon;			/* a page that VMX keeps while it is on */
@@ -60,7 +62,6 @@ static DEFINE_PER_CPU(struct vmx_cpu, vmx_cpu);
 static DEFINE_IDA(vpids);
 static u8 *msr_bitmap;			/* one for all */
 static u32 revision;
-static u32 pin_controls, cpu_controls, cpu_controls2, entry_controls, exit_controls;
 static bool invept_context, has_debugctl;
 static u64 host_syscall[VMX_SYSCALL_MSRS];
 
@@ -167,91 +168,6 @@ static void teardown(void)
 	ida_destroy(&vpids);
 }
 
-/*
- * What is wanted of a kind of controls, within what the processor allows: the
- * MSR's low half has bits that must be 1, its high half those that may be.
- */
-static int negotiate(const char *what, u32 msr, u32 needed, u32 wanted, u32 unwanted, u32 *result)
-{
-	u32 must, may;
-
-	rdmsr(msr, must, may);
-	*result = ((needed | wanted) & may) | must;
-	if ((needed & ~may) || (unwanted & must)) {
-		pr_err("atoll: VMX: the processor lacks %s controls 0x%x, insists on 0x%x\n", what,
-		       needed & ~may, unwanted & must);
-		return -ENODEV;
-	}
-	return 0;
-}
-
-static int negotiate_all(bool exact)
-{
-	u32 may, needed2 = SECONDARY_EXEC_ENABLE_EPT | SECONDARY_EXEC_UNRESTRICTED_GUEST;
-	u64 control;
-	int r;
-
-	r = negotiate("pin-based",
-		      exact ? MSR_IA32_VMX_TRUE_PINBASED_CTLS : MSR_IA32_VMX_PINBASED_CTLS,
-		      PIN_BASED_EXT_INTR_MASK | PIN_BASED_NMI_EXITING | PIN_BASED_VIRTUAL_NMIS, 0,
-		      0, &pin_controls);
-	if (r)
-		return r;
-	r = negotiate("processor-based",
-		      exact ? MSR_IA32_VMX_TRUE_PROCBASED_CTLS : MSR_IA32_VMX_PROCBASED_CTLS,
-		      CPU_BASED_HLT_EXITING | CPU_BASED_MWAIT_EXITING | CPU_BASED_RDPMC_EXITING |
-		      CPU_BASED_CR8_LOAD_EXITING | CPU_BASED_CR8_STORE_EXITING |
-		      CPU_BASED_MOV_DR_EXITING | CPU_BASED_UNCOND_IO_EXITING |
-		      CPU_BASED_USE_MSR_BITMAPS | CPU_BASED_MONITOR_EXITING |
-		      CPU_BASED_USE_TSC_OFFSETTING | CPU_BASED_ACTIVATE_SECONDARY_CONTROLS |
-		      CPU_BASED_INTR_WINDOW_EXITING | CPU_BASED_NMI_WINDOW_EXITING, 0,
-		      CPU_BASED_CR3_LOAD_EXITING | CPU_BASED_CR3_STORE_EXITING |
-		      CPU_BASED_INVLPG_EXITING, &cpu_controls);
-	if (r)
-		return r;
-	/* Those are opened by events. */
-	cpu_controls &= ~(CPU_BASED_INTR_WINDOW_EXITING | CPU_BASED_NMI_WINDOW_EXITING);
-
-	rdmsrl(MSR_IA32_VMX_PROCBASED_CTLS2, control);
-	may = control >> 32;
-	if (!(may & SECONDARY_EXEC_ENABLE_EPT)) {
-		pr_err("atoll: the processor has no extended page tables\n");
-		return -ENODEV;
-	}
-	if (!(may & SECONDARY_EXEC_UNRESTRICTED_GUEST)) {
-		pr_err("atoll: the processor cannot run guests in real mode (unrestricted guest)\n");
-		return -ENODEV;
-	}
-	/* Without these the guest's instruction is undefined. */
-	if (boot_cpu_has(X86_FEATURE_RDTSCP))
-		needed2 |= SECONDARY_EXEC_ENABLE_RDTSCP;
-	if (boot_cpu_has(X86_FEATURE_INVPCID))
-		needed2 |= SECONDARY_EXEC_ENABLE_INVPCID;
-	r = negotiate("secondary", MSR_IA32_VMX_PROCBASED_CTLS2, needed2,
-		      SECONDARY_EXEC_ENABLE_VPID | SECONDARY_EXEC_WBINVD_EXITING |
-		      SECONDARY_EXEC_ENCLS_EXITING, 0, &cpu_controls2);
-	if (r)
-		return r;
-	r = negotiate("exit", exact ? MSR_IA32_VMX_TRUE_EXIT_CTLS : MSR_IA32_VMX_EXIT_CTLS,
-		      VM_EXIT_HOST_ADDR_SPACE_SIZE | VM_EXIT_LOAD_IA32_EFER | VM_EXIT_LOAD_IA32_PAT,
-		      VM_EXIT_LOAD_IA32_PERF_GLOBAL_CTRL, 0, &exit_controls);
-	if (r)
-		return r;
-	r = negotiate("entry", exact ? MSR_IA32_VMX_TRUE_ENTRY_CTLS : MSR_IA32_VMX_ENTRY_CTLS,
-		      VM_ENTRY_LOAD_IA32_EFER | VM_ENTRY_LOAD_IA32_PAT |
-		      VM_ENTRY_LOAD_DEBUG_CONTROLS | VM_ENTRY_IA32E_MODE,
-		      VM_ENTRY_LOAD_IA32_PERF_GLOBAL_CTRL, 0, &entry_controls);
-	entry_controls &= ~VM_ENTRY_IA32E_MODE;
-	/* Counters of the host stop in guests; both or none. */
-	if (rdmsrl_safe(MSR_CORE_PERF_GLOBAL_CTRL, &control) ||
-	    !(exit_controls & VM_EXIT_LOAD_IA32_PERF_GLOBAL_CTRL) ||
-	    !(entry_controls & VM_ENTRY_LOAD_IA32_PERF_GLOBAL_CTRL)) {
-		exit_controls &= ~VM_EXIT_LOAD_IA32_PERF_GLOBAL_CTRL;
-		entry_controls &= ~VM_ENTRY_LOAD_IA32_PERF_GLOBAL_CTRL;
-	}
-	return r;
-}
-
 static int setup(void)
 {
 	const u64 ept_needed = VMX_EPT_PAGE_WALK_4_BIT | VMX_EPTP_WB_BIT | VMX_EPT_2MB_PAGE_BIT |
@@ -270,7 +186,7 @@ static int setup(void)
 	if (vmx_basic_vmcs_size(basic) > PAGE_SIZE ||
 	    (basic & VMX_BASIC_MEM_TYPE_MASK) >> VMX_BASIC_MEM_TYPE_SHIFT != VMX_BASIC_MEM_TYPE_WB)
 		return -ENODEV;
-	r = negotiate_all(basic & VMX_BASIC_TRUE_CTLS);
+	r = atl_vmx_negotiate(basic & VMX_BASIC_TRUE_CTLS);
 	if (r)
 		return r;
 	rdmsrl(MSR_IA32_VMX_EPT_VPID_CAP, ept);
@@ -429,7 +345,7 @@ static int create_vcpu(struct atl_vcpu *v)
 	x->vmcs_pa = __pa(x->vmcs);
 	/* Not the processor's accessed bits: it would write where tables are read-only. */
 	x->eptp = __pa(v->vm->root) | VMX_EPTP_MT_WB | VMX_EPTP_PWL_4;
-	if (cpu_controls2 & SECONDARY_EXEC_ENABLE_VPID) {
+	if (atl_vmx_controls.cpu2 & SECONDARY_EXEC_ENABLE_VPID) {
 		vpid = ida_alloc_range(&vpids, 1, VMX_NR_VPIDS - 1, GFP_KERNEL);
 		/* Where there are no more, each entry and exit flushes. */
 		x->vpid = vpid > 0 ? vpid : 0;
@@ -456,16 +372,16 @@ static void reset_vcpu(struct atl_vcpu *v)
 {
 	struct atl_vmx *x = grab(v);
 	u64 value;
-	u32 second = cpu_controls2;
+	u32 second = atl_vmx_controls.cpu2;
 
 	if (!x->vpid)
 		second &= ~SECONDARY_EXEC_ENABLE_VPID;
-	vmwrite(PIN_BASED_VM_EXEC_CONTROL, pin_controls);
-	vmwrite(CPU_BASED_VM_EXEC_CONTROL, cpu_controls);
+	vmwrite(PIN_BASED_VM_EXEC_CONTROL, atl_vmx_controls.pin);
+	vmwrite(CPU_BASED_VM_EXEC_CONTROL, atl_vmx_controls.cpu);
 	vmwrite(SECONDARY_VM_EXEC_CONTROL, second);
-	vmwrite(VM_EXIT_CONTROLS, exit_controls);
-	vmwrite(VM_ENTRY_CONTROLS, entry_controls);
-	x->controls = x->written_controls = cpu_controls;
+	vmwrite(VM_EXIT_CONTROLS, atl_vmx_controls.exit);
+	vmwrite(VM_ENTRY_CONTROLS, atl_vmx_controls.entry);
+	x->controls = x->written_controls = atl_vmx_controls.cpu;
 	/* #DB and #AC: their delivery may raise them again, for ever. #MC is the host's. */
 	vmwrite(EXCEPTION_BITMAP, BIT(1) | BIT(17) | BIT(18));
 	vmwrite(PAGE_FAULT_ERROR_CODE_MASK, 0);
@@ -479,6 +395,10 @@ static void reset_vcpu(struct atl_vcpu *v)
 	vmwrite(EPT_POINTER, x->eptp);
 	if (x->vpid)
 		vmwrite(VIRTUAL_PROCESSOR_ID, x->vpid);
+	if (second & SECONDARY_EXEC_PAUSE_LOOP_EXITING) {
+		vmwrite(PLE_GAP, PAUSE_GAP);
+		vmwrite(PLE_WINDOW, PAUSE_WINDOW);
+	}
 	if (second & SECONDARY_EXEC_ENCLS_EXITING)
 		vmwrite(ENCLS_EXITING_BITMAP, ~0ULL);
 	vmwrite(CR0_GUEST_HOST_MASK, ~0ULL);
@@ -505,7 +425,7 @@ static void reset_vcpu(struct atl_vcpu *v)
 	vmwrite(HOST_FS_BASE, 0);
 	vmwrite(HOST_RIP, (unsigned long)atl_vmx_exit);
 	x->host_perf = 0;
-	if (entry_controls & VM_ENTRY_LOAD_IA32_PERF_GLOBAL_CTRL) {
+	if (atl_vmx_controls.entry & VM_ENTRY_LOAD_IA32_PERF_GLOBAL_CTRL) {
 		vmwrite(GUEST_IA32_PERF_GLOBAL_CTRL, 0);
 		vmwrite(HOST_IA32_PERF_GLOBAL_CTRL, 0);
 	}
@@ -572,7 +492,7 @@ static void write_state(struct atl_vcpu *v, struct atl_vmx *x)
 	vmwrite(CR4_READ_SHADOW, v->cr4);
 	vmwrite(GUEST_IA32_EFER, efer);
 	vmwrite(VM_ENTRY_CONTROLS,
-		entry_controls | (efer & EFER_LMA ? VM_ENTRY_IA32E_MODE : 0));
+		atl_vmx_controls.entry | (efer & EFER_LMA ? VM_ENTRY_IA32E_MODE : 0));
 	vmwrite(GUEST_DR7, v->dr7);
 	vmwrite(GUEST_IA32_PAT, v->pat);
 	vmwrite(TSC_OFFSET, v->tsc_offset);
@@ -700,7 +620,7 @@ static void save_host(struct atl_vmx *x, struct host *h)
 	update(HOST_FS_BASE, &x->host_fs_base, h->fs_base);
 	update(HOST_CR3, &x->host_cr3, __read_cr3());
 	update(HOST_CR4, &x->host_cr4, __read_cr4());
-	if (exit_controls & VM_EXIT_LOAD_IA32_PERF_GLOBAL_CTRL) {
+	if (atl_vmx_controls.exit & VM_EXIT_LOAD_IA32_PERF_GLOBAL_CTRL) {
 		u64 perf;
 
 		rdmsrl(MSR_CORE_PERF_GLOBAL_CTRL, perf);

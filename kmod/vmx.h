@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* What vmx.c and vmx_exit.c share. */
+/* What the files of VMX share. */
 #ifndef ATOLL_VMX_H
 #define ATOLL_VMX_H
 
@@ -41,6 +41,12 @@ struct atl_vmx {
 	u32 reason, intr_info, intr_error, idt_info, idt_error, length;
 	u64 qualification, gpa;
 };
+
+/* vmx_caps.c; `exact`: the processor has the MSRs that tell which reserved bits may be 0. */
+extern struct atl_vmx_controls {
+	u32 pin, cpu, cpu2, entry, exit;
+} atl_vmx_controls;
+int atl_vmx_negotiate(bool exact);
 
 static inline struct atl_vmx *atl_vmx(struct atl_vcpu *v)
 {

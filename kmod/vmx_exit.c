@@ -5,6 +5,7 @@
  * qualifications are in the chapter on VM exits.
  */
 #include <linux/kernel.h>
+#include <linux/sched.h>
 #include <asm/processor-flags.h>
 
 #include "trace.h"
@@ -57,6 +58,13 @@ static int nmi_window(struct atl_vcpu *v)
 	v->stats.nmi_window++;
 	atl_vmx(v)->controls &= ~CPU_BASED_NMI_WINDOW_EXITING;
 	return ATL_RESUME;
+}
+
+/* It spins. Whom it waits for may be waiting for this processor. */
+static int pause_loop(struct atl_vcpu *v)
+{
+	schedule();
+	return atl_exit_skip(v);
 }
 
 static int control_register(struct atl_vcpu *v)
@@ -153,6 +161,7 @@ static const struct row {
 	  atl_exit_undefined },
 	{ EXIT_REASON_MONITOR_INSTRUCTION, EXIT_REASON_MONITOR_INSTRUCTION, "monitor",
 	  atl_exit_undefined },
+	{ EXIT_REASON_PAUSE_INSTRUCTION, EXIT_REASON_PAUSE_INSTRUCTION, "pause", pause_loop },
 	{ EXIT_REASON_MCE_DURING_VMENTRY, EXIT_REASON_MCE_DURING_VMENTRY, "machine_check",
 	  atl_exit_nothing },
 	{ EXIT_REASON_EPT_VIOLATION, EXIT_REASON_EPT_VIOLATION, "ept_violation", nested_fault },

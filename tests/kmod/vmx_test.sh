@@ -33,8 +33,8 @@ chmod +x "$TEST_TMPDIR/initrd/init"
 (cd "$TEST_TMPDIR/initrd" && find . | cpio -o -H newc --quiet | gzip -1) >"$cd/initrd.gz"
 
 atoll() { # SECONDS COMMAND: the kernel's log and the module's end are part of it
-  "$lab" --module "$TEST_TMPDIR/atoll.ko" --file "$cd" --timeout "$1" -- sh -c \
-    "$2 && ! dmesg | grep -E 'BUG:|WARNING:|Oops|lockup|stall|does not enter' && rmmod atoll"
+  "$lab" --module "$TEST_TMPDIR/atoll.ko" --file "$cd" --timeout "$1" -- sh -c "dmesg -c >/dev/null;
+    $2 && ! dmesg | grep -E 'BUG:|WARNING:|Oops|lockup|stall|does not enter' && rmmod atoll"
 }
 # Guests know that a second is 50 million instructions there.
 append='console=ttyS0 quiet mitigations=off tsc_early_khz=50000 lpj=200000 no_timer_check nokaslr'
