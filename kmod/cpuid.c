@@ -33,6 +33,11 @@
 /* ... SYSCALL NX MMXEXT FXSR_OPT GBPAGES RDTSCP LM 3DNOWEXT 3DNOW */
 #define X1_EDX (BASIC_EDX | B(11) | B(20) | B(22) | B(25) | B(26) | B(27) | B(29) | B(30) | B(31))
 
+/* Of the above what needs XSAVE, which a host may have and not use. */
+#define L1_ECX_XSAVE (B(12) | B(26) | B(28) | B(29))
+#define L7_EBX_XSAVE (B(5) | B(16) | B(17) | B(21) | B(28) | B(30) | B(31))
+#define L7_ECX_XSAVE (B(1) | B(6) | B(9) | B(10) | B(11) | B(12) | B(14))
+
 #define ALL (~0u)
 
 /* The registers' bits that pass, of each leaf that is shown. */
@@ -83,6 +88,17 @@ static void show(const struct leaf *l, u32 index, struct kvm_cpuid_entry2 *e)
 	e->ebx &= l->ebx;
 	e->ecx &= l->ecx;
 	e->edx &= l->edx;
+	if (!boot_cpu_has(X86_FEATURE_XSAVE)) {
+		if (l->function == 0x1) {
+			e->ecx &= ~L1_ECX_XSAVE;
+		} else if (l->function == 0x7) {
+			e->ebx &= ~L7_EBX_XSAVE;
+			e->ecx &= ~L7_ECX_XSAVE;
+		} else if (l->function == 0xd) {
+			e->eax = e->ebx = e->ecx = e->edx = 0;
+			return;
+		}
+	}
 	switch (l->function) {
 	case 0x0:
 		e->eax = min(e->eax, 0xdu);
