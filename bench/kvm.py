@@ -27,7 +27,7 @@ import time
 import measure
 
 RAM_MIB = 256
-READS, PINGS = 1000, 400
+READS, PINGS = 1000, 1000
 HOST, GUEST = "10.77.0.1", "10.77.0.2"
 DRIVERS = ["virtio_pci", "virtio_blk", "virtio_net"]
 # Without what only one of the two has.
@@ -125,12 +125,17 @@ def sample(command):
     out["of that before the kernel's clock, s"] = out["exec to init, s"] - clock
     out["exits, exec to drivers loaded"] = guest.exits()
     guest.read(100)
-    few, many = guest.read(100), guest.read(100 + READS)
-    out["exits a 4k read"] = (many - few) / READS
+    begin = time.monotonic()
+    few = guest.read(100)
+    begin, few_s = time.monotonic(), time.monotonic() - begin
+    many = guest.read(100 + READS)
+    out["a 4k read, ms"] = (time.monotonic() - begin - few_s) * 1000 / READS
+    out["exits of a read"] = (many - few) / READS
     ping(20)
-    before = guest.exits()
+    before, begin = guest.exits(), time.monotonic()
     ping(PINGS)
-    out["exits a packet there and back"] = (guest.exits() - before) / PINGS
+    out["a packet there and back, ms"] = (time.monotonic() - begin) * 1000 / PINGS
+    out["exits of a packet there and back"] = (guest.exits() - before) / PINGS
     total, ram = measure.memory(guest.process.pid, RAM_MIB)
     out["resident, MiB"], out["resident beside guest RAM, MiB"] = total, total - ram
     guest.kill()
@@ -173,7 +178,7 @@ def main():
     run, qemu = (measure.medians([[s[n] for n in names] for s in samples[m]])
                  for m in ("run", "qemu"))
     measure.table(["", "run", "QEMU", "ratio"],
-                  [[n, "%.1f" % r, "%.1f" % q, "%.2f" % (r / q)]
+                  [[n, "%.2f" % r if r < 10 else "%.0f" % r, "%.2f" % q if q < 10 else "%.0f" % q, "%.2f" % (r / q)]
                    for n, r, q in zip(names, run, qemu)])
 
 
