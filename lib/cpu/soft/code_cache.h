@@ -99,7 +99,7 @@ class CodeCache {
     uint64_t linear, tag;
     Block* block;
   };
-  static constexpr unsigned kQuickBits = 15, kBucketBits = 17;
+  static constexpr unsigned kQuickBits = 15, kBucketBits = 15;
   // Zeros are an empty table, so that what is not used takes no memory.
   struct Tables {
     Block* buckets[size_t{1} << kBucketBits];

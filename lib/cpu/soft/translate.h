@@ -173,6 +173,7 @@ class Translator {
   uint32_t Place() const { return static_cast<uint32_t>(code_->getSize()); }
   void SetExecKeys(const Native& n);
   void Clear();
+  void ForgetJumps();
   bool SameBytes(Native& n, unsigned at, unsigned size, uint32_t ram_page, const uint8_t* now);
   void Forget(Native& n);  // takes it from its bucket
   void Enlist(Native& n);  // to by_page_

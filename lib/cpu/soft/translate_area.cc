@@ -25,6 +25,10 @@ void TranslateArea::Init() {
   empty.addend = host - empty.tag;
   stale = {empty.tag | uint64_t{1} << 46, 0};
   stale.addend = host - stale.tag;
+}
+
+void TranslateArea::Prepare() {
+  used = 1;
   ForgetKeys(0);
   ForgetKeys(1);
   std::fill(slots, slots + 2 * kShared, stale);
@@ -49,6 +53,7 @@ void TranslateArea::ForgetSites(unsigned table) {
 }
 
 void TranslateArea::ForgetAll() {
+  if (used == 0) return;
   for (unsigned t = 0; t < 2; ++t) {
     ForgetSites(t);
     ForgetKeys(t);
@@ -57,6 +62,7 @@ void TranslateArea::ForgetAll() {
 }
 
 void TranslateArea::ForgetLocal() {
+  if (used == 0) return;
   ForgetSites(1);
   ForgetKeys(1);
   if (kernel_local == 0) return;
@@ -66,6 +72,7 @@ void TranslateArea::ForgetLocal() {
 }
 
 void TranslateArea::ForgetPage(uint64_t page, bool large) {
+  if (used == 0) return;
   for (unsigned t = 0; t < 2; ++t) {
     if (large) {
       ForgetSites(t);
@@ -85,6 +92,7 @@ void TranslateArea::ForgetPage(uint64_t page, bool large) {
 }
 
 void TranslateArea::ForgetHostRange(uint64_t first, uint64_t size) {
+  if (used == 0) return;
   for (unsigned t = 0; t < 2; ++t) {
     ForEach(t, [&](SiteSlot& s) {
       if (s.tag + s.addend - first < size) s = stale;

@@ -13,7 +13,8 @@
 //
 // What a slot remembers it had from the soft TLB (mmu.h), so it must forget
 // whenever the TLB does. Own slots that remember something are listed in `filled`,
-// so that forgetting costs what was used.
+// so that forgetting costs what was used. Before the first translation (firmware,
+// systems without 64-bit code) nothing here is filled, forgotten or touched.
 //
 // Thread rule: the vCPU's thread only, but for `go_on`.
 #ifndef LIB_CPU_SOFT_TRANSLATE_AREA_H_
@@ -68,6 +69,7 @@ struct alignas(4096) TranslateArea {
   uint32_t open_kernel;   // kernel_tlb is the table that opens user pages (AC)
   uint32_t kernel_local;  // the TLB had a kernel page that is not global
   uint32_t filled_count[2];
+  uint32_t used;   // Prepare() was called: the caches below are what they should be
   SiteSlot empty;  // of an own slot that is not in `filled`
   SiteSlot stale;  // of one that is, and of shared ones
 
@@ -102,6 +104,8 @@ struct alignas(4096) TranslateArea {
   // A page's linear address that is not canonical, chosen at random.
   static uint64_t SecretPage();
   void Init();
+  // Before the first translation is run.
+  void Prepare();
   // Own slots are somebody else's from now on.
   void DropOwn();
   void ForgetAll();    // as Mmu::FlushAll()

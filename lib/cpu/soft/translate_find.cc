@@ -32,11 +32,17 @@ void Translator::Clear() {
   own_slots_.clear();
   hot_blocks_.clear();
   next_slot_ = 2 * TranslateArea::kShared;
-  area_.DropOwn();
-  const uint8_t* miss = memory_.Executable(jump_glue_);
-  for (auto& table : area_.jumps) std::fill(std::begin(table), std::end(table), miss);
+  if (area_.used != 0) {
+    area_.DropOwn();
+    ForgetJumps();
+  }
   hot_ = glue_end_;
   cold_ = cold_begin_;
+}
+
+void Translator::ForgetJumps() {
+  const uint8_t* miss = memory_.Executable(jump_glue_);
+  for (auto& table : area_.jumps) std::fill(std::begin(table), std::end(table), miss);
 }
 
 const uint8_t** Translator::JumpOf(const Native& n) {
@@ -112,6 +118,10 @@ Native* Translator::Make(Block& b, uint64_t linear) {
       points_.size() + 2 * b.count + 2 > TranslateArea::kMaxPoints ||
       natives_.size() >= memory_.size() / kLeastBytes) {
     Clear();
+  }
+  if (area_.used == 0) {
+    area_.Prepare();
+    ForgetJumps();
   }
   Native& n = natives_.emplace_back();
   n.linear = linear;
