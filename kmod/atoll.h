@@ -105,6 +105,8 @@ struct atl_vm {
 	unsigned int nr_ioeventfds;	/* (b) for writing */
 	struct atl_msr_filter *msr_filter;	/* (b) NULL: none */
 
+	u32 max_vcpu_id;			/* (v) as user space limited it; 0: not */
+	bool no_platform_info;			/* the guest may not read that MSR */
 	struct atl_vm_stats stats;
 	struct list_head list;		/* (g) */
 	struct dentry *debugfs;
@@ -194,6 +196,9 @@ struct atl_vcpu {
 	const void *steal_thread;	/* whose steal_seen is; only compared */
 	u32 steal_version;
 
+	u64 platform_info;
+	bool pv_enforced;		/* MSRs of KVM only where CPUID has the feature */
+
 	enum atl_pending waiting;
 	u64 asked_rip;			/* where it was when user space was asked */
 	struct atl_emul emul;
@@ -206,7 +211,6 @@ struct atl_vcpu {
 		bool in, string, rep;
 		u32 count;
 		u64 next_rip;
-		u64 linear_rip;		/* of the instruction */
 	} io;
 	u32 msr_index;
 
@@ -324,6 +328,8 @@ int atl_fetch(struct atl_vcpu *v, u64 linear, u8 *data, unsigned int len);
 /* vcpu.c, run.c */
 int atl_create_vcpu(struct atl_vm *vm, unsigned long id);
 void atl_vcpu_free(struct atl_vcpu *v);
+int atl_take_synced(struct atl_vcpu *v);
+void atl_give_synced(struct atl_vcpu *v);
 int atl_run(struct atl_vcpu *v);
 int atl_internal_error(struct atl_vcpu *v, u32 suberror);
 

@@ -253,6 +253,43 @@ static int put_mce(struct atl_vcpu *v, u32 index, u64 value, bool host)
 	return 0;
 }
 
+static int get_platform_info(struct atl_vcpu *v, u32 index, u64 *value)
+{
+	*value = v->platform_info;
+	return 0;
+}
+
+static int put_platform_info(struct atl_vcpu *v, u32 index, u64 value, bool host)
+{
+	/* Read-only but for user space. */
+	if (!host)
+		return 1;
+	v->platform_info = value;
+	return 0;
+}
+
+/* Which MSR the guest's own access does not find, though it is in the table. */
+static bool hidden(struct atl_vcpu *v, u32 index)
+{
+	u32 features = 0;
+
+	switch (index) {
+	case MSR_PLATFORM_INFO:
+		return READ_ONCE(v->vm->no_platform_info);
+	case MSR_KVM_WALL_CLOCK:
+	case MSR_KVM_SYSTEM_TIME:
+		features = BIT(KVM_FEATURE_CLOCKSOURCE);
+		break;
+	case MSR_KVM_WALL_CLOCK_NEW:
+	case MSR_KVM_SYSTEM_TIME_NEW:
+		features = BIT(KVM_FEATURE_CLOCKSOURCE2);
+		break;
+	default:
+		return false;
+	}
+	return v->pv_enforced && !atl_cpuid_has(v, ATL_CPUID_FEATURES, R_AX, features);
+}
+
 /* Always the value of the table's row; writes of anything are swallowed, or not. */
 static const struct row {
 	u32 first, last;
@@ -271,6 +308,7 @@ static const struct row {
 	{ MSR_MTRRcap, MSR_MTRRcap, false, NULL, NULL, 0x500 | NR_VARIABLE_MTRRS },
 	{ MSR_IA32_SYSENTER_CS, MSR_IA32_SYSENTER_EIP, true, get_vendor, put_vendor },
 	{ MSR_IA32_MCG_CAP, MSR_IA32_MCG_CAP, false, NULL, NULL, 0 },
+	{ MSR_PLATFORM_INFO, MSR_PLATFORM_INFO, true, get_platform_info, put_platform_info },
 	{ MSR_IA32_MCG_STATUS, MSR_IA32_MCG_STATUS, true, get_mcg_status, put_mcg_status },
 	{ MSR_IA32_MCG_CTL, MSR_IA32_MCG_CTL, true, get_mce, put_mce },
 	{ MSR_IA32_MC0_CTL, MSR_IA32_MC0_CTL + 4 * 32 - 1, false, get_mce, put_mce },
@@ -322,6 +360,8 @@ int atl_get_msr(struct atl_vcpu *v, u32 index, u64 *value, bool host)
 
 	if (!r)
 		return -ENOENT;
+	if (!host && hidden(v, index))
+		return 1;
 	if (r->get) {
 		const int ret = r->get(v, index, value);
 
@@ -341,6 +381,8 @@ int atl_set_msr(struct atl_vcpu *v, u32 index, u64 value, bool host)
 
 	if (!r)
 		return -ENOENT;
+	if (!host && hidden(v, index))
+		return 1;
 	if (r->set) {
 		const int ret = r->set(v, index, value, host);
 

@@ -23,20 +23,11 @@ static void add_to_reg(struct atl_vcpu *v, int reg, s64 delta)
 		v->reg[reg] = (v->reg[reg] & ~m) | ((v->reg[reg] + delta) & m);
 }
 
-static u64 linear_rip(struct atl_vcpu *v)
-{
-	struct kvm_segment cs;
-
-	atl_ops->get_segment(v, &cs, SEG_CS);
-	return cs.base + v->rip;
-}
-
 static int io_exit(struct atl_vcpu *v)
 {
 	struct kvm_run *run = v->run;
 	const u32 done = atl_bus_pio(v);
 
-	v->io.linear_rip = linear_rip(v);
 	v->stats.io_exits++;
 	if (done) {		/* the instruction comes back for the rest */
 		v->io.count = done;
@@ -145,9 +136,6 @@ int atl_pio_complete(struct atl_vcpu *v)
 	u32 i;
 
 	v->waiting = ATL_NOTHING;
-	/* User space has put the vCPU elsewhere: a reset, by a port. */
-	if (linear_rip(v) != v->io.linear_rip)
-		return ATL_RESUME;
 	if (!v->io.string) {
 		if (v->io.in) {
 			u32 value = 0;

@@ -246,6 +246,9 @@ int atl_run(struct atl_vcpu *v)
 	}
 	if (!v->lapic)
 		v->cr8 = cr8;
+	r = atl_take_synced(v);
+	if (r)
+		goto out;
 	r = take_answer(v);
 	if (r <= 0)
 		goto out;
@@ -262,6 +265,7 @@ out:
 	fpu_swap_kvm_fpstate(&v->fpu, false);
 	v->stats.fpu_reload++;
 	tell_user(v);
+	atl_give_synced(v);
 	if (v->sigset_active)
 		sigprocmask(SIG_SETMASK, &saved, NULL);
 	return r;

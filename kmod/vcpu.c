@@ -70,47 +70,101 @@ static int set_xsave(struct atl_vcpu *v, void __user *arg)
 	return r;
 }
 
-static int get_regs(struct atl_vcpu *v, void __user *arg)
+static void read_regs(struct atl_vcpu *v, struct kvm_regs *r)
 {
 	const u64 *g = v->reg;
-	struct kvm_regs r = {
+
+	*r = (struct kvm_regs) {
 		.rax = g[0], .rcx = g[1], .rdx = g[2], .rbx = g[3],
 		.rsp = g[4], .rbp = g[5], .rsi = g[6], .rdi = g[7],
 		.r8 = g[8], .r9 = g[9], .r10 = g[10], .r11 = g[11],
 		.r12 = g[12], .r13 = g[13], .r14 = g[14], .r15 = g[15],
 		.rip = v->rip, .rflags = v->rflags,
 	};
-
-	return copy_to_user(arg, &r, sizeof(r)) ? -EFAULT : 0;
 }
 
-static int set_regs(struct atl_vcpu *v, void __user *arg)
+static void write_regs(struct atl_vcpu *v, const struct kvm_regs *r)
 {
 	u64 *g = v->reg;
+
+	g[0] = r->rax;
+	g[1] = r->rcx;
+	g[2] = r->rdx;
+	g[3] = r->rbx;
+	g[4] = r->rsp;
+	g[5] = r->rbp;
+	g[6] = r->rsi;
+	g[7] = r->rdi;
+	g[8] = r->r8;
+	g[9] = r->r9;
+	g[10] = r->r10;
+	g[11] = r->r11;
+	g[12] = r->r12;
+	g[13] = r->r13;
+	g[14] = r->r14;
+	g[15] = r->r15;
+	v->rip = r->rip;
+	v->rflags = r->rflags | 2;
+	v->exception.pending = false;
+}
+
+static int regs_ioctl(struct atl_vcpu *v, void __user *arg, bool set)
+{
 	struct kvm_regs r;
 
+	if (!set) {
+		read_regs(v, &r);
+		return copy_to_user(arg, &r, sizeof(r)) ? -EFAULT : 0;
+	}
 	if (copy_from_user(&r, arg, sizeof(r)))
 		return -EFAULT;
-	g[0] = r.rax;
-	g[1] = r.rcx;
-	g[2] = r.rdx;
-	g[3] = r.rbx;
-	g[4] = r.rsp;
-	g[5] = r.rbp;
-	g[6] = r.rsi;
-	g[7] = r.rdi;
-	g[8] = r.r8;
-	g[9] = r.r9;
-	g[10] = r.r10;
-	g[11] = r.r11;
-	g[12] = r.r12;
-	g[13] = r.r13;
-	g[14] = r.r14;
-	g[15] = r.r15;
-	v->rip = r.rip;
-	v->rflags = r.rflags | 2;
-	v->exception.pending = false;
+	write_regs(v, &r);
 	return 0;
+}
+
+/*
+ * KVM_CAP_SYNC_REGS: registers in kvm_run instead of by ioctls. What user space
+ * writes there meanwhile must not change under the checks: copies.
+ */
+int atl_take_synced(struct atl_vcpu *v)
+{
+	struct kvm_run *run = v->run;
+	const u64 dirty = READ_ONCE(run->kvm_dirty_regs);
+	int r = 0;
+
+	if (((dirty | READ_ONCE(run->kvm_valid_regs)) & ~(u64)KVM_SYNC_X86_VALID_FIELDS))
+		return -EINVAL;
+	if (dirty & KVM_SYNC_X86_REGS) {
+		const struct kvm_regs regs = run->s.regs.regs;
+
+		write_regs(v, &regs);
+	}
+	if (dirty & KVM_SYNC_X86_SREGS) {
+		const struct kvm_sregs sregs = run->s.regs.sregs;
+
+		r = atl_set_sregs(v, &sregs);
+	}
+	if (!r && (dirty & KVM_SYNC_X86_EVENTS)) {
+		const struct kvm_vcpu_events events = run->s.regs.events;
+
+		r = atl_set_events(v, &events);
+	}
+	if (!r)
+		run->kvm_dirty_regs = 0;
+	return r;
+}
+
+void atl_give_synced(struct atl_vcpu *v)
+{
+	struct kvm_run *run = v->run;
+	const u64 valid = READ_ONCE(run->kvm_valid_regs);
+
+	if (valid & KVM_SYNC_X86_REGS)
+		read_regs(v, &run->s.regs.regs);
+	if (valid & KVM_SYNC_X86_SREGS)
+		atl_get_sregs(v, &run->s.regs.sregs);
+	if (valid & KVM_SYNC_X86_EVENTS)
+		atl_get_events(v, &run->s.regs.events);
 }
 
 static int get_debugregs(struct atl_vcpu *v, void __user *arg)
@@ -236,6 +290,18 @@ static int translate(struct atl_vcpu *v, void __user *arg)
 	return copy_to_user(arg, &t, sizeof(t)) ? -EFAULT : 0;
 }
 
+static int vcpu_enable_cap(struct atl_vcpu *v, void __user *arg)
+{
+	struct kvm_enable_cap cap;
+
+	if (copy_from_user(&cap, arg, sizeof(cap)))
+		return -EFAULT;
+	if (cap.flags || cap.cap != KVM_CAP_ENFORCE_PV_FEATURE_CPUID)
+		return -EINVAL;
+	v->pv_enforced = cap.args[0];
+	return 0;
+}
+
 static long locked_ioctl(struct atl_vcpu *v, unsigned int ioctl, unsigned long arg)
 {
 	void __user *argp = (void __user *)arg;
@@ -244,9 +310,9 @@ static long locked_ioctl(struct atl_vcpu *v, unsigned int ioctl, unsigned long a
 	case KVM_RUN:
 		return arg ? -EINVAL : atl_run(v);
 	case KVM_GET_REGS:
-		return get_regs(v, argp);
+		return regs_ioctl(v, argp, false);
 	case KVM_SET_REGS:
-		return set_regs(v, argp);
+		return regs_ioctl(v, argp, true);
 	case KVM_GET_SREGS:
 		return sregs_ioctl(v, argp, false);
 	case KVM_SET_SREGS:
@@ -292,6 +358,8 @@ static long locked_ioctl(struct atl_vcpu *v, unsigned int ioctl, unsigned long a
 		return signal_mask(v, argp);
 	case KVM_TRANSLATE:
 		return translate(v, argp);
+	case KVM_ENABLE_CAP:
+		return vcpu_enable_cap(v, argp);
 	case KVM_GET_TSC_KHZ:
 		return tsc_khz;
 	case KVM_SET_TSC_KHZ:
@@ -405,7 +473,7 @@ int atl_create_vcpu(struct atl_vm *vm, unsigned long id)
 	unsigned int i;
 	int fd;
 
-	if (id >= ATL_MAX_VCPU_ID)
+	if (id >= (READ_ONCE(vm->max_vcpu_id) ?: ATL_MAX_VCPU_ID))
 		return -EINVAL;
 	mutex_lock(&vm->lock);
 	for (i = 0; i < vm->nr_vcpus; i++) {

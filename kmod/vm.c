@@ -275,6 +275,22 @@ static int enable_cap(struct atl_vm *vm, void __user *arg)
 			return -EINVAL;
 		WRITE_ONCE(vm->msr_exits, cap.args[0]);
 		return 0;
+	case KVM_CAP_MSR_PLATFORM_INFO:
+		WRITE_ONCE(vm->no_platform_info, !cap.args[0]);
+		return 0;
+	case KVM_CAP_MAX_VCPU_ID: {
+		int r = -EINVAL;
+
+		/* Once, and before there are any. */
+		mutex_lock(&vm->lock);
+		if (cap.args[0] && cap.args[0] <= ATL_MAX_VCPU_ID && !vm->nr_vcpus &&
+		    (!vm->max_vcpu_id || vm->max_vcpu_id == cap.args[0])) {
+			WRITE_ONCE(vm->max_vcpu_id, cap.args[0]);
+			r = 0;
+		}
+		mutex_unlock(&vm->lock);
+		return r;
+	}
 	default:
 		return atl_irq_enable_cap(vm, &cap);
 	}

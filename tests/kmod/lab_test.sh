@@ -30,15 +30,17 @@ chmod +x "$TEST_TMPDIR/initrd/init"
 (cd "$TEST_TMPDIR/initrd" && find . | cpio -o -H newc --quiet | gzip -1) >"$TEST_TMPDIR/initrd.gz"
 boot() { # CPUS
   echo "$run -accel kvm,device=/dev/atoll -m 128 -smp $1 -nographic -kernel $vmlinuz" \
-    "-initrd $TEST_TMPDIR/initrd.gz -append 'console=ttyS0 quiet' -no-reboot </dev/null |" \
-    "tee /dev/stderr | grep -q 'USERLAND $1'"
+    "-initrd $TEST_TMPDIR/initrd.gz -append 'console=ttyS0 quiet' -no-reboot </dev/null" \
+    ">$TEST_TMPDIR/boot 2>&1; grep 'USERLAND $1' $TEST_TMPDIR/boot || { cat $TEST_TMPDIR/boot; false; }"
 }
 
-# kill -9 while the guest's kernel starts; then another guest.
+# kill -9 as the guest's kernel starts; then another guest.
 killed() {
-  echo "for i in 1 2 3; do $run -accel kvm,device=/dev/atoll -m 128 -smp 2 -nographic -kernel $vmlinuz" \
-    "-append 'console=ttyS0' </dev/null >$TEST_TMPDIR/killed 2>&1 & p=\$!; sleep 3; kill -9 \$p || exit;" \
-    "wait \$p; [ \$? = 137 ] && grep -q 'Linux version' $TEST_TMPDIR/killed || exit 1; done; $(boot 1)"
+  echo "for i in 1 2 3; do" \
+    "$run -accel kvm,device=/dev/atoll -m 128 -smp 2 -nographic -kernel $vmlinuz" \
+    "-append console=ttyS0 </dev/null >$TEST_TMPDIR/killed 2>&1 & p=\$!;" \
+    "until grep -q 'Linux version' $TEST_TMPDIR/killed || [ ! -e /proc/\$p ]; do sleep 0.1; done;" \
+    "kill -9 \$p && ! wait \$p || exit 1; done; $(boot 1)"
 }
 
 atoll=("$lab" --module "$ko" --timeout 900)
