@@ -106,6 +106,7 @@ struct atl_vm {
 	struct atl_msr_filter *msr_filter;	/* (b) NULL: none */
 
 	u32 max_vcpu_id;			/* (v) as user space limited it; 0: not */
+	u64 no_quirks;				/* KVM_X86_QUIRK_* that are off */
 	bool no_platform_info;			/* the guest may not read that MSR */
 	struct atl_vm_stats stats;
 	struct list_head list;		/* (g) */

@@ -271,28 +271,6 @@ void atl_derive_cpuid(struct atl_vcpu *v)
 	v->phys_bits = e && (u8)e->eax ? min_t(u8, e->eax, 52) : 36;
 }
 
-int atl_set_cpuid(struct atl_vcpu *v, struct kvm_cpuid2 __user *arg)
-{
-	struct kvm_cpuid_entry2 *e = NULL;
-	u32 n;
-	int r = copy_in(arg, &n);
-
-	if (r)
-		return r;
-	if (n > ATL_MAX_CPUID)
-		return -E2BIG;
-	if (n) {
-		e = vmemdup_user(arg->entries, n * sizeof(*e));
-		if (IS_ERR(e))
-			return PTR_ERR(e);
-	}
-	kvfree(v->cpuid);
-	v->cpuid = e;
-	v->nr_cpuid = n;
-	atl_derive_cpuid(v);
-	return 0;
-}
-
 /* What of it follows the registers of the moment. */
 static u32 xsave_size(u64 xcr0)
 {
@@ -318,6 +296,53 @@ static void follow(struct atl_vcpu *v, struct kvm_cpuid_entry2 *e)
 	}
 	if (e->function == 0xd && e->index == 0)
 		e->ebx = xsave_size(v->xcr0);
+}
+
+static bool same(struct atl_vcpu *v, struct kvm_cpuid_entry2 *e, u32 n)
+{
+	u32 i;
+
+	if (n != v->nr_cpuid)
+		return false;
+	for (i = 0; i < n; i++) {
+		struct kvm_cpuid_entry2 now = v->cpuid[i];
+
+		follow(v, &now);
+		follow(v, &e[i]);
+		if (e[i].function != now.function || e[i].index != now.index ||
+		    e[i].flags != now.flags || e[i].eax != now.eax || e[i].ebx != now.ebx ||
+		    e[i].ecx != now.ecx || e[i].edx != now.edx)
+			return false;
+	}
+	return true;
+}
+
+int atl_set_cpuid(struct atl_vcpu *v, struct kvm_cpuid2 __user *arg)
+{
+	struct kvm_cpuid_entry2 *e = NULL;
+	u32 n;
+	int r = copy_in(arg, &n);
+
+	if (r)
+		return r;
+	if (n > ATL_MAX_CPUID)
+		return -E2BIG;
+	if (n) {
+		e = vmemdup_user(arg->entries, n * sizeof(*e));
+		if (IS_ERR(e))
+			return PTR_ERR(e);
+	}
+	if (v->cpu >= 0) {
+		/* The guest has run with what it has: only the same again. */
+		r = same(v, e, n) ? 0 : -EINVAL;
+		kvfree(e);
+		return r;
+	}
+	kvfree(v->cpuid);
+	v->cpuid = e;
+	v->nr_cpuid = n;
+	atl_derive_cpuid(v);
+	return 0;
 }
 
 /* As the guest would see it now. */

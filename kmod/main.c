@@ -162,6 +162,8 @@ int atl_check_extension(long cap)
 	case KVM_CAP_MSR_PLATFORM_INFO:
 	case KVM_CAP_ENFORCE_PV_FEATURE_CPUID:
 		return 1;
+	case KVM_CAP_DISABLE_QUIRKS2:
+		return atl_ops == &atl_svm_ops ? KVM_X86_QUIRK_FIX_HYPERCALL_INSN : 0;
 	case KVM_CAP_SYNC_REGS:
 		return KVM_SYNC_X86_VALID_FIELDS;
 	case KVM_CAP_X2APIC_API:

@@ -284,6 +284,9 @@ static bool hidden(struct atl_vcpu *v, u32 index)
 	case MSR_KVM_SYSTEM_TIME_NEW:
 		features = BIT(KVM_FEATURE_CLOCKSOURCE2);
 		break;
+	case MSR_KVM_STEAL_TIME:
+		features = BIT(KVM_FEATURE_STEAL_TIME);
+		break;
 	default:
 		return false;
 	}

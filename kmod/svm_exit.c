@@ -4,6 +4,7 @@
  * each code. AMD64 Architecture Programmer's Manual, volume 2, appendix C.
  */
 #include <linux/kernel.h>
+#include <linux/string.h>
 #include <asm/msr-index.h>
 #include <asm/processor-flags.h>
 
@@ -181,6 +182,29 @@ static int nested_fault(struct atl_vcpu *v)
 				     c->exit_info_1 & NPF_FINAL);
 }
 
+/*
+ * The other vendor's hypercall, of a guest that did not ask whose processor this
+ * is, becomes this one's; user space may forbid that (KVM_CAP_DISABLE_QUIRKS2).
+ */
+static int invalid_opcode(struct atl_vcpu *v)
+{
+	static const u8 vmcall[] = { 0x0f, 0x01, 0xc1 }, vmmcall[] = { 0x0f, 0x01, 0xd9 };
+	const struct atl_emul *e = &v->emul;
+	const u64 cr2 = v->cr2;
+
+	if (!(READ_ONCE(v->vm->no_quirks) & KVM_X86_QUIRK_FIX_HYPERCALL_INSN) &&
+	    atl_emul_prepare(v) == ATL_EMUL_OK && !memcmp(e->insn.bytes, vmcall, 3)) {
+		const u64 linear = e->mode == 8 ? v->rip : (u32)(v->rip + e->seg_base[SEG_CS]);
+
+		if (atl_gva_access(v, linear, (void *)vmmcall, 3, true) == ATL_EMUL_OK)
+			return ATL_RESUME;
+	}
+	/* Not what fetching it here or writing to it met. */
+	v->exception.pending = false;
+	v->cr2 = cr2;
+	return atl_exit_undefined(v);
+}
+
 static const struct row {
 	u16 first, last;
 	const char *name;
@@ -195,6 +219,7 @@ static const struct row {
 	{ SVM_EXIT_READ_DR0, SVM_EXIT_READ_DR0 + 15, "read_dr", debug_register },
 	{ SVM_EXIT_WRITE_DR0, SVM_EXIT_WRITE_DR0 + 15, "write_dr", debug_register },
 	{ SVM_EXIT_EXCP_BASE + 1, SVM_EXIT_EXCP_BASE + 1, "excp_db", debug_exception },
+	{ SVM_EXIT_EXCP_BASE + 6, SVM_EXIT_EXCP_BASE + 6, "excp_ud", invalid_opcode },
 	{ SVM_EXIT_EXCP_BASE + 17, SVM_EXIT_EXCP_BASE + 17, "excp_ac", atl_exit_alignment },
 	{ SVM_EXIT_EXCP_BASE + 18, SVM_EXIT_EXCP_BASE + 18, "excp_mc", atl_exit_nothing },
 	{ SVM_EXIT_INTR, SVM_EXIT_INTR, "interrupt", atl_exit_host_interrupt },

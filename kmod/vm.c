@@ -275,6 +275,11 @@ static int enable_cap(struct atl_vm *vm, void __user *arg)
 			return -EINVAL;
 		WRITE_ONCE(vm->msr_exits, cap.args[0]);
 		return 0;
+	case KVM_CAP_DISABLE_QUIRKS2:
+		if (cap.args[0] & ~(u64)atl_check_extension(cap.cap))
+			return -EINVAL;
+		WRITE_ONCE(vm->no_quirks, cap.args[0]);
+		return 0;
 	case KVM_CAP_MSR_PLATFORM_INFO:
 		WRITE_ONCE(vm->no_platform_info, !cap.args[0]);
 		return 0;

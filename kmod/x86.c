@@ -7,6 +7,7 @@
  */
 #include <linux/string.h>
 #include <linux/percpu.h>
+#include <linux/sched.h>
 #include <asm/cpufeature.h>
 #include <asm/debugreg.h>
 #include <asm/msr-index.h>
@@ -316,10 +317,21 @@ void atl_skip(struct atl_vcpu *v, u64 next_rip)
 	}
 }
 
-/* None is known yet; guests ask CPUID first which there are. */
+/* Giving the processor up is the only one known; guests ask CPUID first which there are. */
 int atl_hypercall(struct atl_vcpu *v)
 {
+	const bool wide = atl_64bit(v);
+	s64 r = -KVM_ENOSYS;
+
 	v->stats.hypercalls++;
-	v->reg[R_AX] = atl_64bit(v) ? -KVM_ENOSYS : (u32)-KVM_ENOSYS;
+	if (atl_ops->cpl(v)) {
+		r = -KVM_EPERM;
+	} else if ((wide ? v->reg[R_AX] : (u32)v->reg[R_AX]) == KVM_HC_SCHED_YIELD &&
+		   (!v->pv_enforced || atl_cpuid_has(v, ATL_CPUID_FEATURES, R_AX,
+						     BIT(KVM_FEATURE_PV_SCHED_YIELD)))) {
+		schedule();
+		r = 0;
+	}
+	v->reg[R_AX] = wide ? r : (u32)r;
 	return ATL_RESUME;
 }
