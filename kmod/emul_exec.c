@@ -321,7 +321,7 @@ static int pop(struct atl_emul *e)		/* 8F */
 	return write_rm(e, bytes, v);
 }
 
-static int xchg(struct atl_emul *e)		/* 86 87 */
+static int exchange(struct atl_emul *e)		/* 86 87 */
 {
 	u64 v;
 	int r = read_rm(e, width(e), &v);
@@ -333,7 +333,7 @@ static int xchg(struct atl_emul *e)		/* 86 87 */
 	return r;
 }
 
-static int cmpxchg(struct atl_emul *e)		/* 0F B0 B1 */
+static int compare_exchange(struct atl_emul *e)		/* 0F B0 B1 */
 {
 	const unsigned int bytes = width(e);
 	u64 v;
@@ -350,7 +350,7 @@ static int cmpxchg(struct atl_emul *e)		/* 0F B0 B1 */
 	return r;
 }
 
-static int xadd(struct atl_emul *e)		/* 0F C0 C1 */
+static int exchange_add(struct atl_emul *e)		/* 0F C0 C1 */
 {
 	const unsigned int bytes = width(e);
 	u64 v, sum;
@@ -470,7 +470,7 @@ static const struct operation operations[] = {
 	{ 0, 0x80, 0x81, MEM | LOCK, alu_imm },
 	{ 0, 0x83, 0x83, MEM | LOCK, alu_imm },
 	{ 0, 0x84, 0x85, MEM, test },
-	{ 0, 0x86, 0x87, MEM | LOCK, xchg },
+	{ 0, 0x86, 0x87, MEM | LOCK, exchange },
 	{ 0, 0x88, 0x89, MEM, mov_store },
 	{ 0, 0x8a, 0x8b, MEM, mov_load },
 	{ 0, 0x8f, 0x8f, MEM, or_reg8_pop },
@@ -482,13 +482,13 @@ static const struct operation operations[] = {
 	{ 0, 0xfe, 0xff, MEM | LOCK, group45 },
 	{ 1, 0xa3, 0xa3, MEM, bit_test },
 	{ 1, 0xab, 0xab, MEM | LOCK, bit_test },
-	{ 1, 0xb0, 0xb1, MEM | LOCK, cmpxchg },
+	{ 1, 0xb0, 0xb1, MEM | LOCK, compare_exchange },
 	{ 1, 0xb3, 0xb3, MEM | LOCK, bit_test },
 	{ 1, 0xb6, 0xb7, MEM, movx },
 	{ 1, 0xba, 0xba, MEM | LOCK, bit_test },
 	{ 1, 0xbb, 0xbb, MEM | LOCK, bit_test },
 	{ 1, 0xbe, 0xbf, MEM, movx },
-	{ 1, 0xc0, 0xc1, MEM | LOCK, xadd },
+	{ 1, 0xc0, 0xc1, MEM | LOCK, exchange_add },
 	{ 1, 0xc3, 0xc3, MEM, movnti },
 };
 
