@@ -58,6 +58,7 @@ LAYERS = {
     "cmd/stat": "lib/base lib/cli lib/host lib/stats lib/stats/sources",
     "tests/cpu": "lib/base lib/cpu lib/cpu/soft lib/mem",
     "tests/lab": "",
+    "bench": "",
     "kmod": "",
     "tests/kmod": "",
     "tests/net": "",

@@ -16,7 +16,8 @@ class KernelLog {
     if (fd_ < 0) perror("/dev/kmsg");
     lseek(fd_, 0, SEEK_END);
   }
-  // A line of the caller's among the kernel's, also on the console: what was under way when it died.
+  // A line of the caller's among the kernel's, also on the console: what was under way when it
+  // died.
   void Note(const char* what, unsigned long value) {
     char line[100];
     const int n = snprintf(line, sizeof line, "<3>%s %lu\n", what, value);
