@@ -178,7 +178,11 @@ class PcBoard final : public Board {
         removable_(*context.config->fd_sets),
         workers_(kDiskThreads) {}
 
-  ~PcBoard() override { pumps_.clear(); }
+  ~PcBoard() override {
+    pumps_.clear();
+    LastToFirst(functions_);
+    LastToFirst(devices_);
+  }
 
   absl::Status Build();
 
@@ -270,6 +274,11 @@ class PcBoard final : public Board {
   void GuestRuns(bool runs) {
     shadow_.GuestRuns(runs);
     if (display_ != nullptr) display_->framebuffer().GuestRuns(runs);
+  }
+  // A vector's own end is first to last: what is wired to an earlier one goes before it here.
+  template <typename T>
+  static void LastToFirst(std::vector<T>& parts) {
+    while (!parts.empty()) parts.pop_back();
   }
   DeviceLock& NewLock() {
     locks_.push_back(std::make_unique<DeviceLock>(context_.clock));
