@@ -158,7 +158,8 @@ struct CdDrive::Commands {
     std::vector<uint8_t> out(8);
     StoreBe<uint32_t>(&out[0], d.capacity() - 1);
     StoreBe<uint32_t>(&out[4], kSectorBytes);
-    return Data(std::move(out), out.size());
+    const size_t room = out.size();
+    return Data(std::move(out), room);
   }
 
   static PacketResult Sectors(CdDrive& d, uint32_t sector, uint32_t sectors, bool raw) {
