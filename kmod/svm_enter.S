@@ -14,6 +14,8 @@
 #include <asm/asm.h>
 #include <asm/nospec-branch.h>
 
+#include "switch.h"
+
 	.text
 SYM_FUNC_START(atl_svm_switch)
 	push	%rbp
@@ -51,37 +53,11 @@ SYM_FUNC_START(atl_svm_switch)
 	pop	%rax
 	vmload	%rax
 	pop	%rax
-	mov	%rcx, 1*8(%rax)
-	mov	%rdx, 2*8(%rax)
-	mov	%rbx, 3*8(%rax)
-	mov	%rbp, 5*8(%rax)
-	mov	%rsi, 6*8(%rax)
-	mov	%rdi, 7*8(%rax)
-	mov	%r8, 8*8(%rax)
-	mov	%r9, 9*8(%rax)
-	mov	%r10, 10*8(%rax)
-	mov	%r11, 11*8(%rax)
-	mov	%r12, 12*8(%rax)
-	mov	%r13, 13*8(%rax)
-	mov	%r14, 14*8(%rax)
-	mov	%r15, 15*8(%rax)
+	SAVE_GUEST
 	/* Neither predictions nor values of the guest stay behind. */
 	FILL_RETURN_BUFFER %rax, RSB_CLEAR_LOOPS, X86_FEATURE_RETPOLINE
 	UNTRAIN_RET
-	xor	%ecx, %ecx
-	xor	%edx, %edx
-	xor	%ebx, %ebx
-	xor	%ebp, %ebp
-	xor	%esi, %esi
-	xor	%edi, %edi
-	xor	%r8d, %r8d
-	xor	%r9d, %r9d
-	xor	%r10d, %r10d
-	xor	%r11d, %r11d
-	xor	%r12d, %r12d
-	xor	%r13d, %r13d
-	xor	%r14d, %r14d
-	xor	%r15d, %r15d
+	CLEAR_GUEST
 	pop	%rbx
 	pop	%r12
 	pop	%r13

@@ -53,6 +53,43 @@ static inline struct atl_vmx *atl_vmx(struct atl_vcpu *v)
 	return v->hw;
 }
 
+/*
+ * Of the VMCS that is the current one here: between atl_vmx_grab() and
+ * atl_vmx_release(), or in an entry.
+ */
+static inline u64 vmread(unsigned long field)
+{
+	u64 value = 0;
+
+	asm volatile("1: vmread %1, %0\n"
+		     "2:\n" _ASM_EXTABLE(1b, 2b) : "+r" (value) : "r" (field) : "cc");
+	return value;
+}
+
+static inline void vmwrite(unsigned long field, u64 value)
+{
+	bool refused = false;
+
+	asm volatile("1: vmwrite %2, %1\n"
+		     "setbe %0\n"
+		     "2:\n" _ASM_EXTABLE(1b, 2b)
+		     : "+qm" (refused) : "r" (field), "r" (value) : "cc");
+	if (unlikely(refused))
+		pr_err_ratelimited("atoll: VMX has no field 0x%lx\n", field);
+}
+
+struct atl_vmx *atl_vmx_grab(struct atl_vcpu *v);
+void atl_vmx_release(void);
+
+/* vmx_state.c; as atl_hw_ops has them. */
+void atl_vmx_get_segment(struct atl_vcpu *v, struct kvm_segment *k, int seg);
+void atl_vmx_set_segment(struct atl_vcpu *v, const struct kvm_segment *k, int seg);
+void atl_vmx_get_table(struct atl_vcpu *v, struct kvm_dtable *t, bool idt);
+void atl_vmx_set_table(struct atl_vcpu *v, const struct kvm_dtable *t, bool idt);
+u8 atl_vmx_cpl(struct atl_vcpu *v);
+int atl_vmx_get_msr(struct atl_vcpu *v, u32 index, u64 *value);
+int atl_vmx_set_msr(struct atl_vcpu *v, u32 index, u64 value);
+
 extern const char *atl_vmx_exit_names[ATL_MAX_EXITS];	/* NULL: no such reason */
 int atl_vmx_handle_exit(struct atl_vcpu *v);
 int atl_vmx_next_rip(struct atl_vcpu *v, u64 *next);

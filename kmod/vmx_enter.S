@@ -15,6 +15,8 @@
 #include <asm/asm.h>
 #include <asm/nospec-branch.h>
 
+#include "switch.h"
+
 #define HOST_RSP	0x6c14
 
 	.text
@@ -58,39 +60,14 @@ SYM_INNER_LABEL(atl_vmx_exit, SYM_L_GLOBAL)
 .Lout:
 	push	%rax
 	mov	8(%rsp), %rax
-	mov	%rcx, 1*8(%rax)
-	mov	%rdx, 2*8(%rax)
-	mov	%rbx, 3*8(%rax)
-	mov	%rbp, 5*8(%rax)
-	mov	%rsi, 6*8(%rax)
-	mov	%rdi, 7*8(%rax)
-	mov	%r8, 8*8(%rax)
-	mov	%r9, 9*8(%rax)
-	mov	%r10, 10*8(%rax)
-	mov	%r11, 11*8(%rax)
-	mov	%r12, 12*8(%rax)
-	mov	%r13, 13*8(%rax)
-	mov	%r14, 14*8(%rax)
-	mov	%r15, 15*8(%rax)
+	SAVE_GUEST
 	pop	0*8(%rax)
 	seta	%bl
 	/* Neither predictions nor values of the guest stay behind. */
 	FILL_RETURN_BUFFER %rax, RSB_CLEAR_LOOPS, X86_FEATURE_RSB_VMEXIT, \
 			   X86_FEATURE_RSB_VMEXIT_LITE
 	movzbl	%bl, %eax
-	xor	%ecx, %ecx
-	xor	%edx, %edx
-	xor	%ebx, %ebx
-	xor	%ebp, %ebp
-	xor	%esi, %esi
-	xor	%r8d, %r8d
-	xor	%r9d, %r9d
-	xor	%r10d, %r10d
-	xor	%r11d, %r11d
-	xor	%r12d, %r12d
-	xor	%r13d, %r13d
-	xor	%r14d, %r14d
-	xor	%r15d, %r15d
+	CLEAR_GUEST
 	pop	%rdi
 	pop	%rbx
 	pop	%r12

@@ -8,26 +8,9 @@ files=()
 for f in "$@"; do files+=("$(readlink -f "$f")"); done
 lab=${ATOLL_LAB:?is not set to the path of tests/lab/lab-svm} ko=${files[0]} kvm_test=${files[1]}
 run=${files[2]} vmlinuz=${files[3]} busybox=${files[4]} abi=${files[5]} quiet=${files[6]}
-failed=0
-check() { # NAME COMMAND...
-  echo "== $1"
-  shift
-  "$@" || {
-    echo "FAILED ($?)"
-    failed=1
-  }
-}
+source tests/kmod/guest.sh
 
-mkdir -p "$TEST_TMPDIR/initrd/"{bin,dev,proc}
-cp -L "$busybox" "$TEST_TMPDIR/initrd/bin/busybox"
-cat >"$TEST_TMPDIR/initrd/init" <<'INIT'
-#!/bin/busybox sh
-/bin/busybox mount -t proc proc /proc
-echo "USERLAND $(/bin/busybox grep -c ^processor /proc/cpuinfo)"
-/bin/busybox poweroff -f
-INIT
-chmod +x "$TEST_TMPDIR/initrd/init"
-(cd "$TEST_TMPDIR/initrd" && find . | cpio -o -H newc --quiet | gzip -1) >"$TEST_TMPDIR/initrd.gz"
+make_initrd "$busybox" "$TEST_TMPDIR/initrd.gz"
 boot() { # CPUS
   echo "$run -accel kvm,device=/dev/atoll -m 128 -smp $1 -nographic -kernel $vmlinuz" \
     "-initrd $TEST_TMPDIR/initrd.gz -append 'console=ttyS0 quiet' -no-reboot </dev/null" \

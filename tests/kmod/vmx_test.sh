@@ -6,31 +6,15 @@
 # usage: vmx_test.sh MODULE KVM_TEST RUN VMLINUZ BUSYBOX ABI
 set -euo pipefail
 lab=${ATOLL_LAB:?is not set to the path of tests/lab/lab-vmx}
-failed=0
-check() { # NAME COMMAND...
-  echo "== $1"
-  shift
-  "$@" || {
-    echo "FAILED ($?)"
-    failed=1
-  }
-}
+source tests/kmod/guest.sh
 
 # Stripped, for the CD is read at an emulator's pace; the module keeps its symbols.
 cd=$TEST_TMPDIR/cd
-mkdir -p "$cd" "$TEST_TMPDIR/initrd/"{bin,dev,proc}
+mkdir -p "$cd"
 strip --strip-debug -o "$TEST_TMPDIR/atoll.ko" "$1"
 for f in "$2:kvm_test" "$3:run" "$6:abi"; do strip -o "$cd/${f#*:}" "${f%:*}"; done
 cp -L "$4" "$cd/vmlinuz"
-cp -L "$5" "$TEST_TMPDIR/initrd/bin/busybox"
-cat >"$TEST_TMPDIR/initrd/init" <<'INIT'
-#!/bin/busybox sh
-/bin/busybox mount -t proc proc /proc
-echo "USERLAND $(/bin/busybox grep -c ^processor /proc/cpuinfo)"
-/bin/busybox poweroff -f
-INIT
-chmod +x "$TEST_TMPDIR/initrd/init"
-(cd "$TEST_TMPDIR/initrd" && find . | cpio -o -H newc --quiet | gzip -1) >"$cd/initrd.gz"
+make_initrd "$5" "$cd/initrd.gz"
 
 atoll() { # SECONDS COMMAND: the kernel's log and the module's end are part of it
   "$lab" --module "$TEST_TMPDIR/atoll.ko" --file "$cd" --timeout "$1" -- sh -c "dmesg -c >/dev/null;
