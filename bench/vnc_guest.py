@@ -23,39 +23,8 @@ import time
 from vnc import HEIGHT, WIDTH, Client, cpu, switches
 
 SOURCE = """
-        .intel_syntax noprefix
-        .code16
-        cli
-        xor     ax, ax
-        mov     ds, ax
-        mov     si, offset values
-        mov     cx, 5
-1:      mov     dx, 0x1CE
-        lodsw
-        out     dx, ax
-        inc     dx
-        lodsw
-        out     dx, ax
-        loop    1b
-        mov     eax, 0x80001010         # the VGA's memory
-        mov     dx, 0xCF8
-        out     dx, eax
-        mov     dx, 0xCFC
-        in      eax, dx
-        and     al, 0xF0
-        mov     edi, eax
-        lgdt    [gdtr]
-        mov     eax, cr0
-        or      al, 1
-        mov     cr0, eax
-        ljmp    8, offset wide
-values: .word   4, 0, 1, {width}, 2, {height}, 3, 32, 4, 0x41
-gdt:    .quad   0, 0x00CF9A000000FFFF, 0x00CF92000000FFFF
-gdtr:   .word   23
-        .long   gdt
-        .code32
-wide:   mov     ax, 16
-        mov     ds, ax
+        .include "linear_mode.inc"
+        LINEAR_MODE {width}, {height}
         mov     dx, 0x3F8
         mov     al, '!'
         out     dx, al
@@ -69,7 +38,7 @@ next:   pause
         out     dx, al
         movzx   ecx, al
         imul    ecx, ecx, 4 * ({width} + 1)
-        not     dword ptr [edi + ecx]
+        not     dword ptr [ebx + ecx]
         jmp     next
         .org    510
         .byte   0x55, 0xAA
@@ -79,7 +48,8 @@ next:   pause
 def make_disk(path):
     with open(path + ".S", "w") as f:
         f.write(SOURCE.format(width=WIDTH, height=HEIGHT))
-    subprocess.run(["as", "--32", "-o", path + ".o", path + ".S"], check=True)
+    includes = os.path.join(os.path.dirname(__file__), "../tests/run")
+    subprocess.run(["as", "--32", "-I", includes, "-o", path + ".o", path + ".S"], check=True)
     subprocess.run(["ld", "-m", "elf_i386", "-Ttext=0x7C00", "-e", "0x7C00", "--oformat", "binary",
                     "-o", path, path + ".o"], check=True)
     with open(path, "ab") as f:

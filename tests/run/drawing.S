@@ -2,46 +2,12 @@
 # A boot disk that draws into the linear memory of a mode of 1024x768 in 32 bits. For
 # each byte n from the serial port it changes 64 n pixels, wherever a generator says,
 # then a run of them, and says the byte back. First it says 6.
-        .intel_syntax noprefix
-        .code16
+        .include "linear_mode.inc"
         .text
 
         .set    BYTES, 1024 * 768 * 4
 
-        cli
-        xor     ax, ax
-        mov     ds, ax
-        mov     si, offset values
-        mov     cx, 5
-1:      mov     dx, 0x1CE
-        lodsw
-        out     dx, ax
-        inc     dx
-        lodsw
-        out     dx, ax
-        loop    1b
-        mov     eax, 0x80001010         # the VGA's memory
-        mov     dx, 0xCF8
-        out     dx, eax
-        mov     dx, 0xCFC
-        in      eax, dx
-        and     al, 0xF0
-        mov     ebx, eax
-        lgdt    [gdtr]
-        mov     eax, cr0
-        or      al, 1
-        mov     cr0, eax
-        ljmp    8, offset wide
-
-values: .word   4, 0, 1, 1024, 2, 768, 3, 32, 4, 0x41
-gdt:    .quad   0, 0x00CF9A000000FFFF, 0x00CF92000000FFFF
-gdtr:   .word   23
-        .long   gdt
-
-        .code32
-wide:   mov     ax, 16
-        mov     ds, ax
-        mov     es, ax
+        LINEAR_MODE 1024, 768
         mov     ebp, 2463534242
         mov     al, 6
         jmp     say
