@@ -3,13 +3,13 @@
 """run and QEMU on KVM, side by side in one host: from exec to init, exits of a boot, of a
 4k read and of a packet there and back, and memory. The same kernel, initrd and disk.
 
-usage: bench/kvm.py [--runs N] [--smp N]
+usage: bench/kvm.py [--runs N] [--smp N] [--why]
 
 As root on a host with KVM, such as tests/lab/lab-svm enters:
 
     tests/lab/lab-svm --timeout 3000 bench/kvm.py
 
-Times are that host's. Exits are what its kernel counts of each VM, in debugfs. Needs
+With --why also what the kernel counts in a packet there and back. Times are that host's. Exits are what its kernel counts of each VM, in debugfs. Needs
 //cmd/run and //cmd/img built, tools/guests to have run, and qemu-system-x86.
 """
 
@@ -76,10 +76,23 @@ def make_initrd(path):
 
 
 class Guest(measure.Console):
-    def exits(self):
+    def folder(self):
         folder, = glob.glob("/sys/kernel/debug/kvm/%d-*" % self.process.pid)
-        with open(folder + "/exits") as f:
+        return folder
+
+    def exits(self):
+        with open(self.folder() + "/exits") as f:
             return int(f.read())
+
+    def counts(self):
+        out = {}
+        for entry in os.scandir(self.folder()):
+            if entry.is_file():
+                with open(entry) as f:
+                    text = f.read().strip()
+                if text.isdigit():
+                    out[entry.name] = int(text)
+        return out
 
     def do(self, line):
         """Exits while the guest does that."""
@@ -117,7 +130,7 @@ def ping(count):
                 break
 
 
-def sample(command):
+def sample(command, why=False):
     guest = Guest(command)
     out = {"exec to init, s": guest.wait_for(b"init-begins")[0]}
     guest.wait_for(b"guest-is-ready")
@@ -132,10 +145,15 @@ def sample(command):
     out["a 4k read, ms"] = (time.monotonic() - begin - few_s) * 1000 / READS
     out["exits of a read"] = (many - few) / READS
     ping(20)
-    before, begin = guest.exits(), time.monotonic()
+    counts, before, begin = guest.counts(), guest.exits(), time.monotonic()
     ping(PINGS)
-    out["a packet there and back, ms"] = (time.monotonic() - begin) * 1000 / PINGS
+    packet_s = time.monotonic() - begin
+    out["a packet there and back, ms"] = packet_s * 1000 / PINGS
     out["exits of a packet there and back"] = (guest.exits() - before) / PINGS
+    if why:
+        now = guest.counts()
+        print("# " + ", ".join("%s %.2f" % (n, (now[n] - counts[n]) / PINGS) for n in sorted(now)
+                               if now[n] - counts[n] >= PINGS / 50), flush=True)
     total, ram = measure.memory(guest.process.pid, RAM_MIB)
     out["resident, MiB"], out["resident beside guest RAM, MiB"] = total, total - ram
     guest.kill()
@@ -146,6 +164,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--smp", type=int, default=1)
+    parser.add_argument("--why", action="store_true")
     args = parser.parse_args()
     work = tempfile.TemporaryDirectory()
     os.chdir(work.name)
@@ -171,7 +190,7 @@ def main():
     samples = {name: [] for name in MACHINES}
     for _ in range(args.runs):
         for name, command in MACHINES.items():
-            samples[name].append(sample(command + common))
+            samples[name].append(sample(command + common, args.why))
             print("# %s: %s" % (name, {k: round(v, 2) for k, v in samples[name][-1].items()}),
                   flush=True)
     names = list(samples["run"][0])

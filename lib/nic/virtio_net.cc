@@ -13,7 +13,7 @@ std::unique_ptr<pci::PciDevice> Create(NicParts parts) {
   transport.rom = std::move(parts.rom);
   return virtio::NewVirtioPci(
       parts.wiring, parts.memory,
-      virtio::NewNet(parts.memory, parts.port, parts.background, {.mac = parts.mac}),
+      virtio::NewNet(parts.memory, parts.port, parts.background, {.mac = parts.mac, .clock = parts.clock}),
       std::move(transport));
 }
 

@@ -18,6 +18,7 @@
 #include "lib/base/endian.h"
 #include "lib/base/status_macros.h"
 #include "lib/net/vnet_header.h"
+#include "lib/virtio/moderation.h"
 
 namespace atl::virtio {
 namespace {
@@ -74,6 +75,14 @@ class Net final : public VirtioDevice, private net::Client {
   Net(GuestMemory* memory, net::Port* port, work::Background* background, const NetOptions& options)
       : memory_(memory), port_(port), background_(background), options_(options) {
     options_.queue_size = std::clamp<uint16_t>(options_.queue_size, 4, kMaxQueueSize);
+    if (options_.clock != nullptr) {
+      const auto wanted = [this] {
+        const VirtQueue* q = transport_->queue(kSendQueue);
+        return q != nullptr && q->WantsInterrupt();
+      };
+      moderation_ = std::make_unique<InterruptModeration>(
+          options_.clock, wanted, [this] { transport_->Interrupt(kSendQueue); });
+    }
     ForgetDriver();
     port_->Connect(this);
     // One answer for the device's life: features do not change under a driver.
@@ -157,6 +166,8 @@ class Net final : public VirtioDevice, private net::Client {
                                                                        : net::kShortVnetHeaderBytes;
   }
   void Send();
+  // The driver, of frames that it has sent.
+  void TellSent(VirtQueue& q, unsigned frames, uint64_t bytes);
   // False: the port has no room.
   absl::StatusOr<bool> SendChain(const Chain& chain);
   bool Wanted(std::span<const uint8_t> frame) const;
@@ -185,6 +196,7 @@ class Net final : public VirtioDevice, private net::Client {
   NetOptions options_;
   Transport* transport_ = nullptr;
   net::Offloads peer_;
+  std::unique_ptr<InterruptModeration> moderation_;
 
   net::MacAddress mac_{};
   bool started_ = false;
@@ -201,6 +213,7 @@ class Net final : public VirtioDevice, private net::Client {
 
 // Drivers that know no control queue get everything.
 void Net::ForgetDriver() {
+  if (moderation_ != nullptr) moderation_->Reset();
   started_ = false;
   mac_ = options_.mac;
   modes_ = {};
@@ -221,7 +234,9 @@ void Net::VisitState(dev::StateVisitor& v) {
     }
     v.Field("overflow", t->overflow);
   }
-  if (v.loading() && started_) Started();
+  if (!v.loading() || !started_) return;
+  Started();
+  if (moderation_ != nullptr) moderation_->Loaded();
 }
 
 void Net::Notify(unsigned queue) {
@@ -240,9 +255,12 @@ void Net::Notify(unsigned queue) {
 void Net::Send() {
   VirtQueue* q = transport_->queue(kSendQueue);
   if (q == nullptr) return;
+  if (moderation_ != nullptr && moderation_->Settle()) q->TakeInterrupt();
   unsigned budget = kTurn;
   do {
     q->SetKicks(false);
+    unsigned frames = 0;
+    uint64_t bytes = 0;
     for (; budget > 0; --budget) {
       absl::StatusOr<std::optional<Chain>> chain = q->Pop();
       if (!chain.ok()) return transport_->Fail(chain.status());
@@ -251,19 +269,27 @@ void Net::Send() {
       if (!sent.ok()) return transport_->Fail(sent.status());
       if (!*sent) {
         q->Unpop((*chain)->head);
-        transport_->Interrupt(kSendQueue);
+        TellSent(*q, frames, bytes);
         return;  // until SendReady()
       }
+      ++frames;
+      bytes += (*chain)->readable_bytes;
       if (absl::Status pushed = q->Push((*chain)->head, 0); !pushed.ok()) {
         return transport_->Fail(pushed);
       }
     }
-    transport_->Interrupt(kSendQueue);
+    TellSent(*q, frames, bytes);
     if (budget == 0) {
       background_->Post(nullptr, [this] { Send(); });
       return;
     }
   } while (q->SetKicks(true));
+}
+
+void Net::TellSent(VirtQueue& q, unsigned frames, uint64_t bytes) {
+  const bool waits =
+      moderation_ != nullptr && q.WantsInterrupt() && moderation_->Wait(frames, bytes);
+  if (!waits) transport_->Interrupt(kSendQueue);
 }
 
 absl::StatusOr<bool> Net::SendChain(const Chain& chain) {
@@ -309,7 +335,10 @@ bool Net::Receive(const net::Frame& frame) {
       transport_->Fail(status);
       return true;
     }
-    if (*enough) return true;
+    if (*enough) {
+      if (moderation_ != nullptr) moderation_->Received();
+      return true;
+    }
     // Further buffers may have come just before the driver was asked to tell of them.
     q->SetKicks(true);
     if (q->waiting() <= too_few_) break;

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 
+#include "lib/dev/clock.h"
 #include "lib/mem/guest_memory.h"
 #include "lib/net/mac.h"
 #include "lib/net/port.h"
@@ -19,6 +20,8 @@ struct NetOptions {
   net::MacAddress mac{};
   uint16_t mtu = 0;           // what the driver is told to use; 0: nothing
   uint16_t queue_size = 256;  // of receiving and sending, a power of two from 4 to kMaxQueueSize
+  // Of the device's lock, outlives the device: for moderation.h. Null: without.
+  dev::Clock* clock = nullptr;
 };
 
 // `memory`, `port` and `background` outlive the device. Checksums and segmentation

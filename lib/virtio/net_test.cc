@@ -10,6 +10,7 @@
 #include "gtest/gtest.h"
 #include "lib/base/endian.h"
 #include "lib/base/status_matchers.h"
+#include "lib/dev/testing/fakes.h"
 #include "lib/dev/testing/round_trip.h"
 #include "lib/mem/guest_memory.h"
 #include "lib/net/testing/fake_port.h"
@@ -69,9 +70,10 @@ class Net : public testing::TestWithParam<Driver::Mode> {
   std::unique_ptr<pci::PciDevice> NewFunction(net::Port* port, unsigned slot) {
     PciTransportOptions transport;
     transport.on_fail = [this](const absl::Status& s) { failures_.push_back(s.ToString()); };
-    return NewVirtioPci(wiring_.At(slot), memory_.get(),
-                        NewNet(memory_.get(), port, &background_, {.mac = kMac, .mtu = 1400}),
-                        transport);
+    return NewVirtioPci(
+        wiring_.At(slot), memory_.get(),
+        NewNet(memory_.get(), port, &background_, {.mac = kMac, .mtu = 1400, .clock = clock_}),
+        transport);
   }
   void Make() {
     function_.reset();
@@ -138,6 +140,8 @@ class Net : public testing::TestWithParam<Driver::Mode> {
 
   std::unique_ptr<GuestMemory> memory_;
   net::FakePort port_;
+  dev::ManualClock manual_;
+  dev::Clock* clock_ = nullptr;
   HeldBackground background_;
   pci::FakeWiring wiring_;
   std::unique_ptr<pci::PciDevice> function_;
@@ -206,6 +210,51 @@ TEST_P(Net, ResetForgetsAFrameThatWaits) {
   SendFrame(FrameTo(kBroadcast, 61));
   ASSERT_EQ(port_.sent.size(), 1u);
   EXPECT_EQ(port_.sent[0].bytes.size(), 61u);
+}
+
+TEST_P(Net, OfWhatWasSentItIsToldWithTheAnswer) {
+  clock_ = &manual_;
+  Make();
+  driver_->EnableMsix(3);
+  Start(~uint64_t{0} & ~kMerge);
+  for (uint16_t q = 0; q < 2; ++q) ASSERT_EQ(driver_->SetQueueVector(q, q), q);
+  const auto sent_interrupts = [this] {
+    unsigned n = 0;
+    for (const auto& message : wiring_.msi.TakeSent()) n += message.second == 0x41;
+    return n;
+  };
+  const auto look = [&] {
+    while (send_.TakeUsed().has_value()) send_.SetUsedEvent(send_.used);
+  };
+  // Each frame is answered, and the driver looks at both queues in the answer's interrupt.
+  unsigned told = 0;
+  for (unsigned i = 0; i < 100; ++i) {
+    SendFrame(FrameTo(kBroadcast, 60));
+    told = sent_interrupts();
+    EXPECT_EQ(told, i < 16 ? 1u : 0u) << i;
+    AddBuffers(1, 2048);
+    manual_.Advance(50'000);
+    EXPECT_TRUE(port_.Deliver(FrameTo(kMac)));
+    ASSERT_TRUE(receive_.TakeUsed().has_value());
+    receive_.SetUsedEvent(receive_.used);
+    look();
+  }
+  // None comes any more: told in time.
+  SendFrame(FrameTo(kBroadcast, 60));
+  EXPECT_TRUE(send_.TakeUsed().has_value()) << "what was sent can be seen at once";
+  EXPECT_EQ(sent_interrupts(), 0u);
+  manual_.Advance(200'000);
+  EXPECT_EQ(sent_interrupts(), 1u);
+  // What is large is not waited with, nor is a reset survived.
+  send_.SetUsedEvent(send_.used);
+  SendFrame(FrameTo(kBroadcast, 5000));
+  EXPECT_EQ(sent_interrupts(), 1u);
+  look();
+  SendFrame(FrameTo(kBroadcast, 60));
+  driver_->SetStatus(0);
+  manual_.Advance(10'000'000);
+  EXPECT_EQ(sent_interrupts(), 0u);
+  EXPECT_TRUE(failures_.empty());
 }
 
 TEST_P(Net, ReceivesFrames) {

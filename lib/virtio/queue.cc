@@ -226,9 +226,14 @@ absl::Status VirtQueue::Push(std::span<const Done> chains) {
 }
 
 bool VirtQueue::TakeInterrupt() {
+  const bool wanted = WantsInterrupt();
+  interrupted_at_ = next_used_;
+  return wanted;
+}
+
+bool VirtQueue::WantsInterrupt() const {
   std::atomic_thread_fence(std::memory_order_seq_cst);
   const uint16_t pushed = static_cast<uint16_t>(next_used_ - interrupted_at_);
-  interrupted_at_ = next_used_;
   if (pushed == 0) return false;
   if (!layout_.event_index) {
     const std::optional<uint16_t> flags = memory_->Load<uint16_t>(layout_.driver_ring + kFlags);

@@ -109,7 +109,9 @@ class VirtQueue {
   absl::Status Push(std::span<const Done> chains);
 
   // Whether the driver wants to be interrupted for the chains pushed since the
-  // last call.
+  // last TakeInterrupt(), as it says now.
+  bool WantsInterrupt() const;
+  // The same, and what was pushed is settled.
   bool TakeInterrupt();
 
   // Asks the driver to notify of new chains, or not to: a hint that it may
