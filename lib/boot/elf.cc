@@ -26,6 +26,22 @@ absl::Status Bad(absl::string_view why) {
   return absl::InvalidArgumentError(absl::StrCat("not a bootable ELF kernel: ", why));
 }
 
+// A page at the most.
+bool AllZero(Bytes bytes) {
+  uint8_t any = 0;
+  for (const uint8_t b : bytes) any |= b;
+  return any == 0;
+}
+
+bool Apart(std::vector<ElfSegment> segments) {
+  std::sort(segments.begin(), segments.end(),
+            [](const ElfSegment& a, const ElfSegment& b) { return a.address < b.address; });
+  for (size_t i = 1; i < segments.size(); ++i) {
+    if (segments[i].address - segments[i - 1].address < segments[i - 1].memory_size) return false;
+  }
+  return true;
+}
+
 // Notes are name size, descriptor size, type, then both texts padded to 4 bytes.
 std::optional<uint32_t> FindPvhEntry(Bytes notes) {
   BytesReader r(notes.first(std::min<uint64_t>(notes.size(), kMaxNoteBytes)));
@@ -128,6 +144,36 @@ absl::StatusOr<ElfKernel> ParseElf(Bytes file) {
   return Bad("it is neither of 32 nor of 64 bits");
 }
 
+std::vector<LoadStep> LoadSteps(const ElfKernel& kernel, Bytes file) {
+  std::vector<LoadStep> out;
+  const auto clear = [&out](const ElfSegment& s) {
+    out.push_back({.address = s.address, .size = s.memory_size, .zero = true});
+  };
+  // Zeros first: where they come after a neighbour's bytes they would split the huge page
+  // that both share. Where segments overlap, the later one counts.
+  const bool apart = Apart(kernel.segments);
+  if (apart) std::for_each(kernel.segments.begin(), kernel.segments.end(), clear);
+  for (const ElfSegment& s : kernel.segments) {
+    if (!apart) clear(s);
+    // By the pages of memory, which are what the host gives.
+    for (uint64_t done = 0; done < s.file_size;) {
+      const uint64_t at = s.address + done;
+      const uint64_t n = std::min(RoundDown(at, kPageSize) + kPageSize - at, s.file_size - done);
+      if (!AllZero(file.subspan(s.offset + done, n))) {
+        LoadStep& last = out.back();
+        if (!last.zero && last.address + last.size == at &&
+            last.offset + last.size == s.offset + done) {
+          last.size += n;
+        } else {
+          out.push_back({.address = at, .size = n, .offset = s.offset + done});
+        }
+      }
+      done += n;
+    }
+  }
+  return out;
+}
+
 absl::Status LoadElf(const ElfKernel& kernel, Bytes file, GuestMemory& memory) {
   // All of it is checked before any of it is written: sizes are the file's word.
   for (const ElfSegment& s : kernel.segments) {
@@ -137,9 +183,12 @@ absl::Status LoadElf(const ElfKernel& kernel, Bytes file, GuestMemory& memory) {
                           FormatSize(s.memory_size), s.address, FormatSize(memory.ram_bytes())));
     }
   }
-  for (const ElfSegment& s : kernel.segments) {
-    memory.Write(Gpa(s.address), file.subspan(s.offset, s.file_size));
-    memory.Fill(Gpa(s.address + s.file_size), 0, s.memory_size - s.file_size);
+  for (const LoadStep& step : LoadSteps(kernel, file)) {
+    if (step.zero) {
+      memory.Zero(Gpa(step.address), step.size);
+    } else {
+      memory.Write(Gpa(step.address), file.subspan(step.offset, step.size));
+    }
   }
   return absl::OkStatus();
 }

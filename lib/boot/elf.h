@@ -39,6 +39,17 @@ bool LooksLikeElf(std::span<const uint8_t> file);
 // against the file; addresses are as the file says, without overflow.
 absl::StatusOr<ElfKernel> ParseElf(std::span<const uint8_t> file);
 
+// Loading, a step at a time: memory that becomes zero, or bytes of the file.
+struct LoadStep {
+  uint64_t address = 0;  // physical
+  uint64_t size = 0;
+  bool zero = false;
+  uint64_t offset = 0;  // in the file, of bytes
+};
+// In this order: the segments' memory as zeros, then their pages that hold anything
+// else. Half of a Linux kernel is zeros, which take neither time nor memory so.
+std::vector<LoadStep> LoadSteps(const ElfKernel& kernel, std::span<const uint8_t> file);
+
 // Copies the segments. OutOfRange names the one that is not RAM.
 absl::Status LoadElf(const ElfKernel& kernel, std::span<const uint8_t> file, GuestMemory& memory);
 

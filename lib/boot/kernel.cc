@@ -144,9 +144,8 @@ void DescribeTextMode(GuestMemory& memory) {
 }
 
 // The ELF kernel within a bzImage, or a vmlinux.
-absl::StatusOr<LoadedLinux> LoadLinuxElf(Bytes file, const SetupHeader& header,
-                                         GuestMemory& memory) {
-  ASSIGN_OR_RETURN(const ElfKernel elf, ParseElf(file));
+absl::StatusOr<LoadedLinux> LoadLinuxElf(const ElfKernel& elf, Bytes file,
+                                         const SetupHeader& header, GuestMemory& memory) {
   if (!elf.is64 && elf.entry > UINT32_MAX) {
     return absl::InvalidArgumentError("its entry point is out of reach in 32-bit mode");
   }
@@ -212,9 +211,10 @@ absl::StatusOr<EntryState> LoadBzImage(Bytes file, const Initrd* initrd,
     ASSIGN_OR_RETURN(const LazyBytes elf, DecompressPayload(image.payload));
     // The relocations that follow the kernel serve KASLR: they stay unused.
     if (LooksLikeElf(elf.span())) {
-      ASSIGN_OR_RETURN(loaded, LoadLinuxElf(elf.span(), image.header, memory));
+      ASSIGN_OR_RETURN(const ElfKernel kernel, ParseElf(elf.span()));
+      ASSIGN_OR_RETURN(loaded, LoadLinuxElf(kernel, elf.span(), image.header, memory));
       how = absl::StrCat(PayloadFormat(image.payload), " payload decompressed here");
-      if (cache != nullptr) cache->Keep(file.first(SetupBytes(image.header)), elf.span());
+      if (cache != nullptr) cache->Keep(file.first(SetupBytes(image.header)), kernel, elf.span());
     }
   }
   if (!loaded) {
@@ -225,10 +225,14 @@ absl::StatusOr<EntryState> LoadBzImage(Bytes file, const Initrd* initrd,
   return FinishLinux(*std::move(loaded), initrd, command_line, rsdp, memory);
 }
 
-absl::StatusOr<EntryState> LoadUnpacked(const UnpackedKernel& kernel, const Initrd* initrd,
-                                        absl::string_view command_line, Gpa rsdp,
-                                        GuestMemory& memory) {
-  ASSIGN_OR_RETURN(LoadedLinux loaded, LoadLinuxElf(kernel.elf, kernel.header, memory));
+absl::StatusOr<EntryState> FinishUnpacked(const UnpackedKernel& kernel, const Initrd* initrd,
+                                          absl::string_view command_line, Gpa rsdp,
+                                          GuestMemory& memory) {
+  LoadedLinux loaded;
+  loaded.header = kernel.header;
+  loaded.entry = kernel.entry;
+  loaded.long_mode = kernel.is64;
+  loaded.end = kernel.end;
   loaded.description = DescribeBzImage(kernel.setup, loaded, "decompressed at an earlier start");
   return FinishLinux(std::move(loaded), initrd, command_line, rsdp, memory);
 }
@@ -245,7 +249,7 @@ absl::StatusOr<EntryState> LoadElfKernel(Bytes file, const Initrd* initrd,
     header.kernel_alignment = 0x200000;
     header.cmdline_size = 2047;  // COMMAND_LINE_SIZE - 1 of x86
     header.initrd_addr_max = 0x7FFFFFFF;
-    ASSIGN_OR_RETURN(LoadedLinux loaded, LoadLinuxElf(file, header, memory));
+    ASSIGN_OR_RETURN(LoadedLinux loaded, LoadLinuxElf(elf, file, header, memory));
     loaded.description = absl::StrFormat(
         "ELF%d kernel without a PVH note, entered as Linux at 0x%x", elf.is64 ? 64 : 32, elf.entry);
     return FinishLinux(std::move(loaded), initrd, command_line, rsdp, memory);
@@ -305,8 +309,8 @@ absl::StatusOr<EntryState> LoadFile(const host::File& file, const Initrd* initrd
     return LoadBytes(kernel.span(), initrd, files.command_line, rsdp, false, nullptr, memory);
   }
   const KernelCache cache(files.cache, file);
-  if (const std::optional<UnpackedKernel> unpacked = cache.Find()) {
-    return LoadUnpacked(*unpacked, initrd, files.command_line, rsdp, memory);
+  if (const std::optional<UnpackedKernel> unpacked = cache.Load(memory)) {
+    return FinishUnpacked(*unpacked, initrd, files.command_line, rsdp, memory);
   }
   ASSIGN_OR_RETURN(const LazyBytes kernel, ReadKernel(file));
   return LoadBytes(kernel.span(), initrd, files.command_line, rsdp, true, &cache, memory);

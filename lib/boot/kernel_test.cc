@@ -191,11 +191,44 @@ TEST_F(KernelTest, ADecompressedKernelIsKeptForTheNextStart) {
   EXPECT_EQ(std::memcmp(first->ram_host(), third->ram_host(), first->ram_bytes()), 0);
   EXPECT_EQ(load(*third).description, two.description);
 
+  // What a guest left in memory before it restarted does not shine through.
+  std::memset(third->ram_host() + 16 * kMiB, 0xA5, 64 * kMiB);
+  EXPECT_EQ(load(*third).description, two.description);
+  ASSERT_OK_AND_ASSIGN(const Bytes file, host::ReadFile(Vmlinuz(), kGiB));
+  ASSERT_OK_AND_ASSIGN(const BzImage image, ParseBzImage(file));
+  ASSERT_OK_AND_ASSIGN(const LazyBytes vmlinux, DecompressPayload(image.payload));
+  ASSERT_OK_AND_ASSIGN(const ElfKernel elf, ParseElf(vmlinux.span()));
+  for (const ElfSegment& s : elf.segments) {
+    EXPECT_EQ(
+        std::memcmp(first->ram_host() + s.address, third->ram_host() + s.address, s.memory_size), 0)
+        << s.address;
+  }
+
   // A guest may always decompress for itself.
   KernelFiles guest = files;
   guest.decompress_here = false;
   ASSERT_OK_AND_ASSIGN(const EntryState itself, LoadKernel(guest, kRsdp, *second));
   EXPECT_THAT(itself.description, testing::HasSubstr("decompresses itself"));
+}
+
+TEST_F(KernelTest, OfSegmentsThatOverlapTheLaterOneCounts) {
+  auto memory = Memory(32 * kMiB);
+  Bytes file(0x3000, 1);
+  std::fill(file.begin() + 0x1000, file.begin() + 0x2000, uint8_t{0});
+  ElfKernel kernel;
+  kernel.segments = {{.offset = 0, .file_size = 0x3000, .address = 0x100800, .memory_size = 0x4000},
+                     {.offset = 0, .file_size = 0x10, .address = 0x101000, .memory_size = 0x123}};
+  for (const uint8_t before : {0x00, 0xA5}) {
+    Bytes want(0x5000, before), got(0x5000);
+    memory->Fill(Gpa(0x100000), before, 0x5000);
+    std::fill(want.begin() + 0x800, want.begin() + 0x4800, uint8_t{0});
+    std::copy(file.begin(), file.end(), want.begin() + 0x800);
+    std::fill(want.begin() + 0x1000, want.begin() + 0x1123, uint8_t{0});
+    std::fill(want.begin() + 0x1000, want.begin() + 0x1010, uint8_t{1});
+    ASSERT_OK(LoadElf(kernel, file, *memory));
+    ASSERT_TRUE(memory->Read(Gpa(0x100000), got));
+    EXPECT_TRUE(got == want);
+  }
 }
 
 TEST_F(KernelTest, DebiansKernelCanAlsoDecompressItself) {

@@ -38,57 +38,6 @@ constexpr char kMagic[8] = {'a', 't', 'o', 'l', 'l', 'c', '1', '\n'};
 constexpr char kTemporary[] = "new.";
 constexpr time_t kStale = 600;
 
-// Against lost and torn writes, not against enemies, whom owner and mode keep
-// out. Four lanes, so that it runs at the memory's speed.
-class Checksum {
- public:
-  void Add(std::span<const uint8_t> bytes) {
-    if (bytes.empty()) return;
-    total_ += bytes.size();
-    if (filled_ != 0) {
-      const size_t n = std::min(bytes.size(), kBlock - filled_);
-      std::memcpy(tail_ + filled_, bytes.data(), n);
-      filled_ += n;
-      bytes = bytes.subspan(n);
-      if (filled_ < kBlock) return;
-      Mix({tail_, kBlock});
-    }
-    filled_ = bytes.size() % kBlock;
-    Mix(bytes.first(bytes.size() - filled_));
-    std::memcpy(tail_, bytes.data() + bytes.size() - filled_, filled_);
-  }
-  uint64_t Finish() {
-    std::memset(tail_ + filled_, 0, kBlock - filled_);
-    Mix({tail_, kBlock});
-    uint64_t out = total_;
-    for (const uint64_t lane : lanes_) {
-      out = (out ^ lane) * kPrime;
-      out ^= out >> 29;
-    }
-    return out;
-  }
-
- private:
-  static constexpr uint64_t kPrime = 0x9E3779B97F4A7C15;
-  static constexpr size_t kBlock = 32;
-
-  void Mix(std::span<const uint8_t> blocks) {
-    std::array<uint64_t, 4> lanes = lanes_;
-    for (size_t at = 0; at < blocks.size(); at += kBlock) {
-      for (unsigned i = 0; i < 4; ++i) {
-        lanes[i] = (lanes[i] ^ LoadLe<uint64_t>(blocks.data() + at + 8 * i)) * kPrime;
-        lanes[i] ^= lanes[i] >> 32;
-      }
-    }
-    lanes_ = lanes;
-  }
-
-  std::array<uint64_t, 4> lanes_ = {1, 2, 3, 4};
-  uint64_t total_ = 0;
-  uint8_t tail_[kBlock];
-  size_t filled_ = 0;  // of the tail, always less than a block
-};
-
 bool GoodName(absl::string_view name) {
   return !name.empty() && name.size() <= 200 && name[0] != '.' &&
          !absl::StartsWith(name, kTemporary) && std::all_of(name.begin(), name.end(), [](char c) {
@@ -130,7 +79,47 @@ std::span<const uint8_t> BytesOf(const T& v) {
   return {reinterpret_cast<const uint8_t*>(&v), sizeof v};
 }
 
+constexpr uint64_t kPrime = 0x9E3779B97F4A7C15;
+
 }  // namespace
+
+void Checksum::Add(std::span<const uint8_t> bytes) {
+  if (bytes.empty()) return;
+  total_ += bytes.size();
+  if (filled_ != 0) {
+    const size_t n = std::min(bytes.size(), kBlock - filled_);
+    std::memcpy(tail_ + filled_, bytes.data(), n);
+    filled_ += n;
+    bytes = bytes.subspan(n);
+    if (filled_ < kBlock) return;
+    Mix({tail_, kBlock});
+  }
+  filled_ = bytes.size() % kBlock;
+  Mix(bytes.first(bytes.size() - filled_));
+  if (filled_ != 0) std::memcpy(tail_, bytes.data() + bytes.size() - filled_, filled_);
+}
+
+uint64_t Checksum::Finish() {
+  std::memset(tail_ + filled_, 0, kBlock - filled_);
+  Mix({tail_, kBlock});
+  uint64_t out = total_;
+  for (const uint64_t lane : lanes_) {
+    out = (out ^ lane) * kPrime;
+    out ^= out >> 29;
+  }
+  return out;
+}
+
+void Checksum::Mix(std::span<const uint8_t> blocks) {
+  std::array<uint64_t, 4> lanes = lanes_;
+  for (size_t at = 0; at < blocks.size(); at += kBlock) {
+    for (unsigned i = 0; i < 4; ++i) {
+      lanes[i] = (lanes[i] ^ LoadLe<uint64_t>(blocks.data() + at + 8 * i)) * kPrime;
+      lanes[i] ^= lanes[i] >> 32;
+    }
+  }
+  lanes_ = lanes;
+}
 
 std::string CacheFolder() {
   const auto absolute = [](const char* path) { return path != nullptr && path[0] == '/'; };
@@ -150,41 +139,65 @@ absl::StatusOr<UniqueFd> FileCache::OpenFolder() const {
   return fd;
 }
 
-absl::Status FileCache::Load(absl::string_view name,
-                             const std::function<std::span<uint8_t>(uint64_t)>& room) const {
-  if (!GoodName(name)) return absl::InvalidArgumentError("no name for an entry");
-  ASSIGN_OR_RETURN(const UniqueFd folder, OpenFolder());
-  const std::string file(name);
-  const std::string path = absl::StrCat(folder_, "/", name);
-  const UniqueFd fd(
-      openat(folder.get(), file.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
-  if (!fd.valid()) return ErrnoError(errno, path);
-  struct stat st;
-  if (fstat(fd.get(), &st) != 0) return ErrnoError(errno, path);
-  if (!S_ISREG(st.st_mode) || !Ours(st)) return NotOurs(path);
+absl::Status CachedFile::Damaged(absl::string_view why) const {
+  unlinkat(folder_.get(), name_.c_str(), 0);
+  return absl::DataLossError(absl::StrCat(path_, ": ", why));
+}
 
-  const auto damaged = [&](absl::string_view why) {
-    unlinkat(folder.get(), file.c_str(), 0);
-    return absl::DataLossError(absl::StrCat(path, ": ", why));
-  };
-  Header header;
-  const absl::Status read = ReadAll(fd.get(), {reinterpret_cast<uint8_t*>(&header), sizeof header});
-  if (!read.ok()) return damaged(read.message());
-  const uint64_t size = static_cast<uint64_t>(st.st_size) - sizeof header;
-  if (std::memcmp(header.magic, kMagic, sizeof kMagic) != 0) return damaged("is not an entry");
-  if (header.size != size) return damaged("its size is not what its header says");
-  if (size > max_bytes_) return damaged("is larger than the cache may be");
-  const std::span<uint8_t> to = room(size);
-  if (to.size() != size) return absl::ResourceExhaustedError(absl::StrCat(path, ": not wanted"));
-  const absl::Status body = ReadAll(fd.get(), to);
-  if (!body.ok()) return damaged(body.message());
-  Checksum sum;
-  sum.Add(to);
-  if (sum.Finish() != header.checksum) return damaged("its checksum is wrong");
+absl::Status CachedFile::Read(std::span<uint8_t> to) {
+  if (to.size() > left_) return Damaged("it ends too early");
+  const absl::Status read = ReadAll(file_.get(), to);
+  if (!read.ok()) return Damaged(read.message());
+  left_ -= to.size();
+  sum_.Add(to);
+  return absl::OkStatus();
+}
+
+absl::Status CachedFile::Finish() {
+  if (left_ != 0) return Damaged("it goes on behind its end");
+  if (sum_.Finish() != checksum_) return Damaged("its checksum is wrong");
   // The time of the last use, whatever the mount's options say about that.
   const timespec times[2] = {{0, UTIME_NOW}, {0, UTIME_OMIT}};
-  futimens(fd.get(), times);
+  futimens(file_.get(), times);
   return absl::OkStatus();
+}
+
+absl::StatusOr<CachedFile> FileCache::Open(absl::string_view name) const {
+  if (!GoodName(name)) return absl::InvalidArgumentError("no name for an entry");
+  CachedFile out;
+  ASSIGN_OR_RETURN(out.folder_, OpenFolder());
+  out.name_ = std::string(name);
+  out.path_ = absl::StrCat(folder_, "/", name);
+  out.file_ = UniqueFd(
+      openat(out.folder_.get(), out.name_.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+  if (!out.file_.valid()) return ErrnoError(errno, out.path_);
+  struct stat st;
+  if (fstat(out.file_.get(), &st) != 0) return ErrnoError(errno, out.path_);
+  if (!S_ISREG(st.st_mode) || !Ours(st)) return NotOurs(out.path_);
+
+  Header header;
+  const absl::Status read =
+      ReadAll(out.file_.get(), {reinterpret_cast<uint8_t*>(&header), sizeof header});
+  if (!read.ok()) return out.Damaged(read.message());
+  out.left_ = static_cast<uint64_t>(st.st_size) - sizeof header;
+  out.checksum_ = header.checksum;
+  if (std::memcmp(header.magic, kMagic, sizeof kMagic) != 0) {
+    return out.Damaged("is not an entry");
+  }
+  if (header.size != out.left_) return out.Damaged("its size is not what its header says");
+  if (out.left_ > max_bytes_) return out.Damaged("is larger than the cache may be");
+  return out;
+}
+
+absl::Status FileCache::Load(absl::string_view name,
+                             const std::function<std::span<uint8_t>(uint64_t)>& room) const {
+  ASSIGN_OR_RETURN(CachedFile file, Open(name));
+  const std::span<uint8_t> to = room(file.left());
+  if (to.size() != file.left()) {
+    return absl::ResourceExhaustedError(absl::StrCat(folder_, "/", name, ": not wanted"));
+  }
+  RETURN_IF_ERROR(file.Read(to));
+  return file.Finish();
 }
 
 absl::Status FileCache::Store(absl::string_view name,

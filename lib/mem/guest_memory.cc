@@ -202,6 +202,19 @@ bool GuestMemory::Fill(Gpa to, uint8_t value, uint64_t size) {
   return true;
 }
 
+bool GuestMemory::Zero(Gpa to, uint64_t size) {
+  const std::span<uint8_t> all = Span(to, size);
+  const uint64_t head = std::min<uint64_t>(RoundUp(to.value, kPageSize) - to.value, size);
+  const uint64_t whole = RoundDown(size - head, kPageSize);
+  // Lent memory (a slot of others) or locked: written.
+  if (whole == 0 || all.empty() || !RamPage(all.data()) ||
+      madvise(all.data() + head, whole, MADV_DONTNEED) != 0) {
+    return Fill(to, 0, size);
+  }
+  MarkWritten(to + head, whole);
+  return Fill(to, 0, head) && Fill(to + head + whole, 0, size - head - whole);
+}
+
 std::span<uint8_t> GuestMemory::Span(Gpa at, uint64_t size) {
   const MemorySlot* s = Find(at, size);
   if (s == nullptr || s->kind != SlotKind::kRam) return {};

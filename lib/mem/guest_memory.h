@@ -103,6 +103,9 @@ class GuestMemory {
   bool Read(Gpa from, std::span<uint8_t> to) const;
   bool Write(Gpa to, std::span<const uint8_t> from);
   bool Fill(Gpa to, uint8_t value, uint64_t size);
+  // Fill() with zeros; whole pages of RAM go back to the host for it, so that what was
+  // never touched still takes nothing.
+  bool Zero(Gpa to, uint64_t size);
 
   // Little-endian values; atomic where naturally aligned and of 1 to 8 bytes.
   template <typename T>
