@@ -110,6 +110,8 @@ struct InterruptMessage {
   friend bool operator==(const InterruptMessage&, const InterruptMessage&) = default;
 };
 
+class EventFds;  // eventfds.h
+
 class Vm {
  public:
   static constexpr unsigned kLevelMessages = 24;  // an IOAPIC's pins
@@ -127,6 +129,8 @@ class Vm {
   // none. VcpuBus::EndOfInterrupt() hears of their end.
   virtual void SendInterrupt(const InterruptMessage&) {}
   virtual void SetLevelMessages(std::span<const InterruptMessage, kLevelMessages>) {}
+  // Null where the VM has none.
+  virtual EventFds* eventfds() { return nullptr; }
 
   // Where the VM counts; outlives it. Before the first vCPU is made.
   virtual void SetCounters(VmCounters*) {}

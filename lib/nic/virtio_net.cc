@@ -11,10 +11,10 @@ namespace {
 std::unique_ptr<pci::PciDevice> Create(NicParts parts) {
   virtio::PciTransportOptions transport;
   transport.rom = std::move(parts.rom);
-  return virtio::NewVirtioPci(
-      parts.wiring, parts.memory,
-      virtio::NewNet(parts.memory, parts.port, parts.background, {.mac = parts.mac, .clock = parts.clock}),
-      std::move(transport));
+  return virtio::NewVirtioPci(parts.wiring, parts.memory,
+                              virtio::NewNet(parts.memory, parts.port, parts.background,
+                                             {.mac = parts.mac, .clock = parts.clock}),
+                              std::move(transport));
 }
 
 }  // namespace

@@ -95,6 +95,11 @@ class PciDevice : public dev::Device {
   ConfigSpace& config() { return config_; }
   const ConfigSpace& config() const { return config_; }
   const PciWiring& wiring() const { return wiring_; }
+  // Where the guest has put a BAR, if anywhere.
+  std::optional<uint64_t> region_base(unsigned region) const {
+    const Mapping& m = mappings_[region];
+    return m.mapped ? std::optional<uint64_t>(m.base) : std::nullopt;
+  }
   bool bus_master() const { return (config_.Get<uint16_t>(kCommand) & kCommandBusMaster) != 0; }
 
   // For constructors: appends a capability of `bytes` (without the two header

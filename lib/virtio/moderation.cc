@@ -50,14 +50,14 @@ void InterruptModeration::Received() {
     wait_ns_ = std::clamp(std::max(kPatience * took, wait_ns_ - wait_ns_ / 8), kLeastNs, kMostNs);
     return;
   }
-  if (kPatience * took > kMostNs) {
+  if (took > kMostNs / 2) {
     answers_ = 0;
     return;
   }
   slowest_ns_ = answers_ == 0 ? took : std::max(slowest_ns_, took);
   if (++answers_ < kLearn) return;
   answers_ = 0;
-  wait_ns_ = std::max(kPatience * slowest_ns_, kLeastNs);
+  wait_ns_ = std::clamp(kPatience * slowest_ns_, kLeastNs, kMostNs);
 }
 
 void InterruptModeration::Reset() {

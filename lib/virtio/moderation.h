@@ -10,8 +10,9 @@
 // hear of the end of one. Network cards have had timers against that for long, and
 // VIRTIO_NET_F_NOTF_COAL is one; here the time is learned:
 //  - At first, and while it does not pay, the driver is interrupted at once.
-//  - Where frames were received soon after each of kLearn sent ones, sent ones wait for
-//    kPatience times as long as the slowest of those took, at most kMostNs.
+//  - Where frames were received soon after each of kLearn sent ones (in half of kMostNs),
+//    sent ones wait for kPatience times as long as the slowest of those took, at most
+//    kMostNs.
 //  - The used ring is up to date all the time: a driver that looks finds its buffers.
 //    Whether it has looked, the event index tells: then that interrupt is not due any more.
 //  - Where it has not looked in time, it is interrupted and the next wait is half as long.

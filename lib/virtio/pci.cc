@@ -171,7 +171,10 @@ class VirtioPci : public pci::PciDevice, private Transport {
     device_->Connect(this);
     ClearTransport();
   }
-  ~VirtioPci() override { device_->Reset(); }
+  ~VirtioPci() override {
+    for (Queue& q : queues_) q.bell.reset();
+    device_->Reset();
+  }
 
   absl::string_view name() const override { return device_->name(); }
 
@@ -194,6 +197,7 @@ class VirtioPci : public pci::PciDevice, private Transport {
     config().Set<uint32_t>(pci_cap_ + kPciCapData, static_cast<uint32_t>(Read(region, at, length)));
   }
   void OnConfigWrite(unsigned offset, unsigned size) override {
+    if (options_.bells != nullptr && BellsBase() != bells_base_) HangBells();
     if (!TouchesPciCapData(offset, size)) return;
     unsigned region = 0;
     uint64_t at = 0;
@@ -213,6 +217,7 @@ class VirtioPci : public pci::PciDevice, private Transport {
     uint64_t driver_ring = 0;
     uint64_t device_ring = 0;
     std::optional<VirtQueue> ring = std::nullopt;  // there while enabled and sound
+    std::unique_ptr<dev::Bell> bell = nullptr;
   };
 
   // Transport.
@@ -279,6 +284,7 @@ class VirtioPci : public pci::PciDevice, private Transport {
     status_ = isr_ = 0;
     failed_ = false;
     config_vector_ = kNoVector;
+    bells_base_.reset();
     for (Queue& q : queues_) q = {.max_size = q.max_size, .size = q.max_size};
     SetIntx(false);
   }
@@ -299,6 +305,13 @@ class VirtioPci : public pci::PciDevice, private Transport {
       device_->Notify(static_cast<unsigned>(index));
     }
   }
+
+  // Where bells are to hang now, if anywhere.
+  std::optional<uint64_t> BellsBase() const {
+    if ((status_ & kStatusDriverOk) == 0) return std::nullopt;
+    return region_base(modern_driver() ? kModernBar : kLegacyBar);
+  }
+  void HangBells();
 
   void EnableQueue(Queue& q) {
     q.enabled = true;
@@ -353,7 +366,31 @@ class VirtioPci : public pci::PciDevice, private Transport {
   uint8_t isr_ = 0;
   uint8_t generation_ = 0;
   bool failed_ = false;
+  std::optional<uint64_t> bells_base_;
 };
+
+// As long as a driver is there: registers that nobody uses cost the kernel nothing, and a
+// BAR that is moved about to be sized, no more than that.
+void VirtioPci::HangBells() {
+  bells_base_ = BellsBase();
+  for (Queue& q : queues_) q.bell.reset();
+  if (!bells_base_.has_value()) return;
+  for (unsigned i = 0; i < queues_.size(); ++i) {
+    if (!queues_[i].ring.has_value()) continue;
+    dev::BellPlace place;
+    if (modern_driver()) {
+      place.address = *bells_base_ + kNotifyOffset + kNotifyMultiplier * i;
+    } else {
+      place = {.port = true,
+               .address = *bells_base_ + kLegacyNotify,
+               .size = 2,
+               .value = static_cast<uint16_t>(i)};
+    }
+    queues_[i].bell = options_.bells->Hang(place, [this, i] { Kick(i); });
+    // What a bell that hung elsewhere was rung for may not have been heard.
+    Kick(i);
+  }
+}
 
 void VirtioPci::SetStatus(uint8_t value) {
   if (value == 0) {
@@ -371,6 +408,7 @@ void VirtioPci::SetStatus(uint8_t value) {
   if (!starts) return;
   device_->Started();
   for (unsigned i = 0; i < queues_.size(); ++i) Kick(i);
+  if (options_.bells != nullptr) HangBells();
 }
 
 // The legacy way to place a queue: all three tables from one page on.

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "lib/dev/bells.h"
 #include "lib/mem/guest_memory.h"
 #include "lib/pci/device.h"
 #include "lib/pci/wiring.h"
@@ -23,6 +24,9 @@ struct PciTransportOptions {
   // Told once per Fail(), with the device's lock held: for the log.
   std::function<void(const absl::Status&)> on_fail;
   std::vector<uint8_t> rom;  // an option ROM; empty: none
+  // By which drivers' notifications come, where that can be; outlive the function. Null:
+  // by the bus.
+  dev::Bells* bells = nullptr;
 };
 
 // `memory` outlives the function.
@@ -30,7 +34,7 @@ std::unique_ptr<pci::PciDevice> NewVirtioPci(const pci::PciWiring& wiring, Guest
                                              std::unique_ptr<VirtioDevice> device,
                                              PciTransportOptions options = {});
 
-// Where the function's structures lie, for tests and for ioeventfd.
+// Where the function's structures lie, for tests.
 inline constexpr unsigned kLegacyBar = 0;
 inline constexpr unsigned kMsixBar = 1;
 inline constexpr unsigned kModernBar = 4;

@@ -292,6 +292,12 @@ class PcBoard final : public Board {
     devices_.push_back(std::move(device));
     return out;
   }
+  // With a thread of their own, which is there from the first that hangs.
+  dev::Bells& NewBells(DeviceLock& lock, const std::string& name) {
+    io_threads_.push_back(std::make_unique<IoThread>(absl::StrCat("io ", name).substr(0, 15)));
+    bells_.push_back(vm::NewBells(*context_.event_fds, *io_threads_.back(), lock));
+    return *bells_.back();
+  }
   // A line to an ISA interrupt of its own, so that sharers do not fight.
   dev::IrqLine& NewIrq(unsigned irq) {
     lines_.push_back(irqs_.NewIsaSource(irq));
@@ -342,6 +348,8 @@ class PcBoard final : public Board {
   RemovableDrives removable_;
   work::WorkerPool workers_;
   std::vector<std::unique_ptr<work::Background>> backgrounds_;
+  std::vector<std::unique_ptr<IoThread>> io_threads_;
+  std::vector<std::unique_ptr<dev::Bells>> bells_;
   std::vector<std::unique_ptr<chr::Stream>> streams_;
   std::unique_ptr<pci::PirqRouter> pirq_;
   std::unique_ptr<pci::PciBus> pci_;
@@ -598,12 +606,17 @@ absl::Status PcBoard::BuildDisks() {
     virtio_slots_.push_back(slot);
     DeviceLock& lock = NewLock();
     backgrounds_.push_back(workers_.NewBackground(&lock));
+    // A queue a vCPU, so that each finds its own requests where it left them.
     virtio::BlkOptions options;
     options.serial = drive->serial;
+    options.queues = static_cast<uint16_t>(context_.config->vcpus);
+    virtio::PciTransportOptions transport;
+    transport.bells = &NewBells(lock, drive->name);
     AttachFunction(
         lock, virtio::NewVirtioPci(pci_->Wire(pci::DevFn(slot, 0)), context_.memory,
                                    virtio::NewBlk(context_.memory, drive->disk.get(),
-                                                  backgrounds_.back().get(), std::move(options))));
+                                                  backgrounds_.back().get(), std::move(options)),
+                                   std::move(transport)));
   }
   return absl::OkStatus();
 }

@@ -23,6 +23,7 @@
 #include "lib/mem/guest_memory.h"
 #include "lib/pci/pvpanic.h"
 #include "lib/ui/screen.h"
+#include "lib/vm/bells.h"
 #include "lib/vm/clock.h"
 #include "lib/vm/config.h"
 #include "lib/vm/console.h"
@@ -47,6 +48,8 @@ struct BoardContext {
   std::function<void(pci::PanicEvent)> on_panic;
   // A device's request to a disk failed. On any thread.
   std::function<void(absl::string_view device, bool write, absl::string_view error)> on_disk_error;
+  // The VM's, when it is there; outlives the board.
+  const VmEventFds* event_fds = nullptr;
   // The hubs, open to the outside; outlives the board's devices.
   Networks* networks = nullptr;
 };

@@ -77,6 +77,7 @@ absl::StatusOr<std::unique_ptr<Machine>> Machine::Create(
   context.clock = &m->clock_;
   context.control = machine;
   context.networks = m->networks_.get();
+  context.event_fds = &m->event_fds_;
   context.at_standstill = [machine](std::function<void()> work) {
     machine->AtStandstill(std::move(work));
   };
@@ -112,6 +113,7 @@ absl::StatusOr<std::unique_ptr<Machine>> Machine::Create(
                                                    selection.backend->name != kKernelCounts));
   ASSIGN_OR_RETURN(m->vm_, selection.backend->create_vm(selection.options, *m->memory_));
   m->vm_->SetCounters(&m->stats_->vm());
+  m->event_fds_.Use(m->vm_->eventfds());
   if (m->vm_->has_lapics()) {
     m->lapics_ = std::make_unique<VmLapics>(*m->vm_);
     m->board_->irqs().UseLapics(m->lapics_.get());

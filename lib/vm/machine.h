@@ -138,6 +138,7 @@ class Machine final : public dev::SystemControl, public MachineControl {
   std::unique_ptr<GuestMemory> memory_;
   std::unique_ptr<MachineStats> stats_;
   std::unique_ptr<cpu::Vm> vm_;
+  VmEventFds event_fds_;
   std::unique_ptr<Firmware> firmware_;
   std::unique_ptr<Networks> networks_;
   std::unique_ptr<Board> board_;

@@ -142,6 +142,9 @@ absl::Status KvmVm::Prepare(int device, bool kernel_lapics) {
     split.args[0] = kLevelMessages;
     has_lapics_ = ioctl(vm_.get(), KVM_ENABLE_CAP, &split) == 0;
   }
+  // Interrupts by eventfd need LAPICs to send them to.
+  has_eventfds_ = has_lapics_ && offers(KVM_CAP_IOEVENTFD) && offers(KVM_CAP_IRQFD);
+  routes_ = std::make_unique<KvmEventFds>(vm_.get(), offers(KVM_CAP_IOEVENTFD_ANY_LENGTH));
 
   auto list = std::make_unique<CpuidList>();
   list->count = static_cast<uint32_t>(std::size(list->entries));
@@ -201,20 +204,6 @@ void KvmVm::SendInterrupt(const InterruptMessage& message) {
   msi.data = message.data;
   // To nobody, or refused: as on the bus of a PC, nothing happens.
   (void)ioctl(vm_.get(), KVM_SIGNAL_MSI, &msi);
-}
-
-// KVM looks in its routing table for whose end to come back: an entry a pin.
-void KvmVm::SetLevelMessages(std::span<const InterruptMessage, kLevelMessages> pins) {
-  RoutingTable table;
-  for (uint32_t pin = 0; pin < kLevelMessages; ++pin) {
-    if (pins[pin].data == 0) continue;
-    kvm_irq_routing_entry& e = table.entries[table.count++];
-    e.gsi = pin;
-    e.type = KVM_IRQ_ROUTING_MSI;
-    e.u.msi.address_lo = static_cast<uint32_t>(pins[pin].address);
-    e.u.msi.data = pins[pin].data;
-  }
-  (void)ioctl(vm_.get(), kSetGsiRouting, &table);
 }
 
 absl::StatusOr<std::unique_ptr<Vcpu>> KvmVm::CreateVcpu(const VcpuConfig& config) {

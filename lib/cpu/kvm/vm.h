@@ -24,6 +24,7 @@
 #include "absl/strings/string_view.h"
 #include "lib/base/unique_fd.h"
 #include "lib/cpu/backend.h"
+#include "lib/cpu/kvm/eventfds.h"
 #include "lib/mem/guest_memory.h"
 
 namespace atl::cpu::kvm {
@@ -46,11 +47,6 @@ struct CpuidList {  // struct kvm_cpuid2
   uint32_t pad = 0;
   kvm_cpuid_entry2 entries[256];
 };
-struct RoutingTable {  // struct kvm_irq_routing
-  uint32_t count = 0;
-  uint32_t flags = 0;
-  kvm_irq_routing_entry entries[Vm::kLevelMessages]{};
-};
 struct MsrList {  // struct kvm_msrs
   uint32_t count = 1;
   uint32_t pad = 0;
@@ -60,7 +56,6 @@ static_assert(sizeof(MsrList) == 24);
 inline constexpr unsigned long kGetSupportedCpuid = _IOC(_IOC_READ | _IOC_WRITE, KVMIO, 0x05, 8);
 inline constexpr unsigned long kGetMsrs = _IOC(_IOC_READ | _IOC_WRITE, KVMIO, 0x88, 8);
 inline constexpr unsigned long kSetMsrs = _IOC(_IOC_WRITE, KVMIO, 0x89, 8);
-inline constexpr unsigned long kSetGsiRouting = _IOC(_IOC_WRITE, KVMIO, 0x6A, 8);
 inline constexpr unsigned long kSetCpuid2 = _IOC(_IOC_WRITE, KVMIO, 0x90, 8);
 
 class KvmVm : public Vm, private SlotListener {
@@ -78,7 +73,10 @@ class KvmVm : public Vm, private SlotListener {
 
   bool has_lapics() const override { return has_lapics_; }
   void SendInterrupt(const InterruptMessage& message) override;
-  void SetLevelMessages(std::span<const InterruptMessage, kLevelMessages> pins) override;
+  void SetLevelMessages(std::span<const InterruptMessage, kLevelMessages> pins) override {
+    routes_->SetLevelMessages(pins);
+  }
+  EventFds* eventfds() override { return has_eventfds_ ? routes_.get() : nullptr; }
 
   int stats_fd() const override { return stats_.get(); }
 
@@ -102,6 +100,8 @@ class KvmVm : public Vm, private SlotListener {
   std::vector<kvm_cpuid_entry2> cpuid_;
   size_t run_size_ = 0;
   bool has_lapics_ = false;
+  bool has_eventfds_ = false;
+  std::unique_ptr<KvmEventFds> routes_;
   // KVM's slots by number; size 0: free.
   std::vector<MemorySlot> slots_;
   absl::Status slot_error_;
