@@ -125,9 +125,27 @@ bool Admit(const Decoded& d) {
   return true;
 }
 
+bool AdmitGeneral(const Decoded& d) {
+  if (d.insn.meta.isa_ext != ZYDIS_ISA_EXT_BASE && d.insn.meta.isa_ext != ZYDIS_ISA_EXT_LONGMODE)
+    return false;
+  for (unsigned i = 0; i < d.insn.raw.prefix_count; ++i) {
+    if (d.insn.raw.prefixes[i].type == ZYDIS_PREFIX_TYPE_IGNORED) return false;
+  }
+  if (d.insn.mnemonic == ZYDIS_MNEMONIC_NOP) return false;
+  const uint8_t opcode = d.insn.opcode;
+  const bool one_byte = d.insn.opcode_map == ZYDIS_OPCODE_MAP_DEFAULT;
+  const bool has_modrm = Has(d, ZYDIS_ATTRIB_HAS_MODRM);
+  // TEST's and SHL's second ones.
+  if (one_byte && has_modrm && (opcode & 0xFE) == 0xF6 && d.insn.raw.modrm.reg == 1) return false;
+  const bool shift = (opcode & 0xFE) == 0xC0 || (opcode & 0xFC) == 0xD0;
+  if (one_byte && has_modrm && shift && d.insn.raw.modrm.reg == 6) return false;
+  return Admit(d);
+}
+
 }  // namespace
 
-ProgramGenerator::ProgramGenerator(uint64_t seed) : random_(seed * 2 + 1), generator_(seed, Admit) {
+ProgramGenerator::ProgramGenerator(uint64_t seed, bool general)
+    : random_(seed * 2 + 1), generator_(seed, general ? AdmitGeneral : Admit) {
   for (size_t i = 0; i < generator_.forms().size(); ++i) {
     const Form& form = generator_.forms()[i];
     std::vector<uint8_t> code = form.encodings[0];
@@ -149,6 +167,7 @@ ProgramGenerator::ProgramGenerator(uint64_t seed) : random_(seed * 2 + 1), gener
     } else if (!vector && d.insn.meta.exception_class == ZYDIS_EXCEPTION_CLASS_NONE) {
       group = memory ? kIntegerMemory : kInteger;
     }
+    if (general && (group == kVector || group == kX87)) continue;
     groups_[group].push_back(i);
   }
 }

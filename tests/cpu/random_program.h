@@ -79,7 +79,9 @@ std::string Disassemble(const Program& program, const Assembled& assembled);
 
 class ProgramGenerator {
  public:
-  explicit ProgramGenerator(uint64_t seed);
+  // `general`: only what every x86-64 has, on general registers, and no prefixes or
+  // opcodes that are without meaning: emulated hosts decode those as they like.
+  explicit ProgramGenerator(uint64_t seed, bool general = false);
   Program Make(Program::Kind kind);
   const Generator& instructions() const { return generator_; }
 

@@ -272,7 +272,7 @@ absl::Status KvmVcpu::PowerOn() {
   RETURN_IF_ERROR(SetRegs(PowerOnRegs()));
   if (vm_.has_lapics()) RETURN_IF_ERROR(PowerOnLapic());
   kvm_fpu fpu{};
-  fpu.fcw = 0x37F;
+  fpu.fcw = 0x40;  // so after power-on; FNINIT makes it 0x37F
   fpu.mxcsr = 0x1F80;
   RETURN_IF_ERROR(Ioctl(KVM_SET_FPU, &fpu, "KVM_SET_FPU"));
   kvm_debugregs debug{};
