@@ -9,6 +9,8 @@ constexpr absl::string_view kMainline = "/dev/kvm", kOwn = "/dev/atoll";
 
 constexpr KnownDefect kDefects[] = {
     {"mmio_rare", "", kOwn, "the module's emulator has no shifts, IMUL, SETcc"},
+    {"protected_task", "vmx", kOwn, "the module does not switch tasks on VMX"},
+    {"task_switched_flag", "vmx", kOwn, "the module does not switch tasks on VMX"},
     {"long_breakpoints", "svm", kOwn,
      "QEMU's VMRUN arms no breakpoints; mainline lets guests write DR7 themselves"},
     {"segment_access", "svm", "", "QEMU's processor looks at no limit and no type at an access"},
