@@ -26,6 +26,10 @@
 
 namespace atl::cpu {
 
+struct SavedVcpu;  // saved.h
+struct SavedVm;
+enum class StatePart : uint8_t;
+
 // What a vCPU sees around it. Called on the vCPU's thread, by the backend.
 class VcpuBus {
  public:
@@ -95,6 +99,16 @@ class Vcpu {
   virtual absl::StatusOr<uint64_t> GetMsr(uint32_t msr) = 0;
   virtual absl::Status SetMsr(uint32_t msr, uint64_t value) = 0;
 
+  // The whole state, for a snapshot (saved.h). Also after Run() came back for kKicked or
+  // kHalted only, and after Vm::Save() and Vm::Load(). Load() goes into memory as it was
+  // saved; where it fails, Reset() or drop the vCPU.
+  virtual absl::Status Save(SavedVcpu*) {
+    return absl::UnimplementedError("this backend's vCPUs cannot be saved");
+  }
+  virtual absl::Status Load(const SavedVcpu&, StatePart) {
+    return absl::UnimplementedError("this backend's vCPUs cannot be loaded");
+  }
+
   // Guest instructions retired where the backend counts them, else 0.
   virtual uint64_t instructions() const { return 0; }
 
@@ -131,6 +145,14 @@ class Vm {
   virtual void SetLevelMessages(std::span<const InterruptMessage, kLevelMessages>) {}
   // Null where the VM has none.
   virtual EventFds* eventfds() { return nullptr; }
+
+  // The state of what is the VM's own, not a vCPU's; while none runs.
+  virtual absl::Status Save(SavedVm*) {
+    return absl::UnimplementedError("this backend's VMs cannot be saved");
+  }
+  virtual absl::Status Load(const SavedVm&) {
+    return absl::UnimplementedError("this backend's VMs cannot be loaded");
+  }
 
   // Where the VM counts; outlives it. Before the first vCPU is made.
   virtual void SetCounters(VmCounters*) {}

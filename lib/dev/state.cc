@@ -17,6 +17,7 @@
 #include "lib/base/endian.h"
 #include "lib/base/status_macros.h"
 #include "lib/dev/device.h"
+#include "lib/dev/named_state.h"
 
 namespace atl::dev {
 namespace {
@@ -208,23 +209,31 @@ class Shower final : public StateVisitor {
 
 }  // namespace
 
-std::vector<uint8_t> SaveState(Device& device) {
+std::vector<uint8_t> SaveNamedState(absl::string_view name, Visit visit) {
   Saver saver;
   saver.Text({kMagic, sizeof kMagic});
   saver.Put<uint16_t>(kVersion);
-  saver.Put<uint16_t>(static_cast<uint16_t>(device.name().size()));
-  saver.Text(device.name());
-  device.VisitState(saver);
+  saver.Put<uint16_t>(static_cast<uint16_t>(name.size()));
+  saver.Text(name);
+  visit(saver);
   saver.Item(kEnd, "", {});
   return std::move(saver.out);
 }
 
-absl::Status LoadState(Device& device, std::span<const uint8_t> bytes) {
+absl::Status LoadNamedState(absl::string_view name, std::span<const uint8_t> bytes, Visit visit) {
   Loader loader(bytes);
-  const std::string where = absl::StrCat("state of ", device.name());
-  RETURN_IF_ERROR(Annotate(loader.Header(device.name()), where));
-  device.VisitState(loader);
+  const std::string where = absl::StrCat("state of ", name);
+  RETURN_IF_ERROR(Annotate(loader.Header(name), where));
+  visit(loader);
   return Annotate(loader.Finish(), where);
+}
+
+std::vector<uint8_t> SaveState(Device& device) {
+  return SaveNamedState(device.name(), [&](StateVisitor& v) { device.VisitState(v); });
+}
+
+absl::Status LoadState(Device& device, std::span<const uint8_t> bytes) {
+  return LoadNamedState(device.name(), bytes, [&](StateVisitor& v) { device.VisitState(v); });
 }
 
 std::string ShowState(Device& device) {

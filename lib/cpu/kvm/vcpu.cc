@@ -32,40 +32,17 @@
 #include "lib/base/mutex.h"
 #include "lib/base/status_macros.h"
 #include "lib/cpu/kvm/regs_convert.h"
+#include "lib/cpu/kvm/snapshot.h"
 #include "lib/cpu/kvm/vm.h"
+#include "lib/cpu/msr_table.h"
+#include "lib/cpu/saved.h"
 
 namespace atl::cpu::kvm {
 namespace {
 
 constexpr uint32_t kMsrApicBase = 0x1B;
+constexpr uint64_t kInterruptFlag = 0x200;
 constexpr uint64_t kInitKeepsCr0 = 0x60000000;  // CD and NW survive INIT
-
-// MSRs and their values after power-on, those that a processor has.
-struct MsrReset {
-  uint32_t index;
-  uint64_t value;
-};
-constexpr MsrReset kMsrResets[] = {
-    {0x10, 0},   // TSC
-    {0x174, 0},  // SYSENTER_CS, ESP, EIP
-    {0x175, 0},
-    {0x176, 0},
-    {0x1A0, 1},                   // MISC_ENABLE: fast strings
-    {0x277, 0x0007040600070406},  // PAT
-    {0x2FF, 0},                   // MTRRdefType
-    {0xC0000081, 0},              // STAR, LSTAR, CSTAR, SFMASK
-    {0xC0000082, 0},
-    {0xC0000083, 0},
-    {0xC0000084, 0},
-    {0xC0000102, 0},  // KERNEL_GS_BASE
-    {0xC0000103, 0},  // TSC_AUX
-    {0x6E0, 0},       // TSC_DEADLINE
-    {0x4B564D00, 0},  // kvmclock: a stale one would write guest memory
-    {0x4B564D01, 0},
-    {0x4B564D03, 0},  // stolen time, EOI in memory: they as well
-    {0x4B564D04, 0},
-    {0x4B564D05, 1},  // polling before a halt
-};
 
 class KvmVcpu : public Vcpu {
  public:
@@ -168,6 +145,8 @@ class KvmVcpu : public Vcpu {
     const int n = ioctl(fd_.get(), kSetMsrs, &list);
     return n == 1 ? absl::OkStatus() : NoMsr(n, msr, "written");
   }
+  absl::Status Save(SavedVcpu* out) override;
+  absl::Status Load(const SavedVcpu& in, StatePart part) override;
   int stats_fd() const override { return stats_.get(); }
 
  private:
@@ -211,7 +190,7 @@ class KvmVcpu : public Vcpu {
   const UniqueFd fd_;
   UniqueFd stats_;
   kvm_run* const run_;
-  std::vector<uint32_t> msrs_;        // those of kMsrResets that KVM has
+  std::vector<uint32_t> msrs_;        // those to write at power-on that KVM has
   kvm_lapic_state power_on_lapic_{};  // as KVM made it, where it is KVM's
   absl::Status reset_error_;
   pid_t thread_ = 0;  // that called Run() last
@@ -245,10 +224,11 @@ absl::Status KvmVcpu::SetCpuid() {
 
 absl::StatusOr<std::vector<uint32_t>> KvmVcpu::SupportedMsrs() {
   std::vector<uint32_t> out;
-  for (const MsrReset& m : kMsrResets) {
-    absl::StatusOr<uint64_t> value = GetMsr(m.index);
+  for (const MsrInfo& m : MsrInfos()) {
+    if (!m.power_on) continue;
+    absl::StatusOr<uint64_t> value = GetMsr(m.first);
     if (value.ok()) {
-      out.push_back(m.index);
+      out.push_back(m.first);
     } else if (!absl::IsNotFound(value.status())) {
       return value.status();
     }
@@ -283,12 +263,52 @@ absl::Status KvmVcpu::PowerOn() {
   xcrs.nr_xcrs = 1;
   xcrs.xcrs[0].value = 1;
   ioctl(fd_.get(), KVM_SET_XCRS, &xcrs);  // processors without XSAVE have none
-  for (const MsrReset& m : kMsrResets) {
-    // Those that cannot be written have that value anyway.
-    for (uint32_t known : msrs_) {
-      if (known == m.index) (void)SetMsr(m.index, m.value);
-    }
+  // Those that cannot be written have that value anyway.
+  for (uint32_t known : msrs_) (void)SetMsr(known, FindMsr(known)->reset);
+  return absl::OkStatus();
+}
+
+absl::Status KvmVcpu::Save(SavedVcpu* out) {
+  *out = SavedVcpu();
+  if (incomplete_) {
+    return absl::FailedPreconditionError("vCPU state: an access of the guest's is under way");
   }
+  RETURN_IF_ERROR(SaveFromKernel(vm_, fd_.get(), out));
+  ASSIGN_OR_RETURN(out->regs, GetRegs());
+  ASSIGN_OR_RETURN(out->system, GetSystemRegs());
+  SavedEvents& e = out->events;
+  e.nmi_pending |= nmi_.load();
+  if (vm_.has_lapics()) return absl::OkStatus();
+  out->activity = wait_for_sipi_ ? Activity::kWaitForSipi
+                  : halted_      ? Activity::kHalted
+                                 : Activity::kRunning;
+  MutexLock lock(&mu_);
+  e.init = init_;
+  e.sipi = sipi_ >= 0;
+  e.sipi_vector = static_cast<uint8_t>(std::max(sipi_, 0));
+  return absl::OkStatus();
+}
+
+absl::Status KvmVcpu::Load(const SavedVcpu& in, StatePart part) {
+  Reset();
+  RETURN_IF_ERROR(reset_error_);
+  incomplete_ = false;
+  RETURN_IF_ERROR(Annotate(SetSystemRegs(in.system), "vCPU state: system registers"));
+  RETURN_IF_ERROR(SetRegs(in.regs));
+  // What KVM says of the last run, for Prepare().
+  run_->if_flag = (in.regs.rflags & kInterruptFlag) != 0;
+  RETURN_IF_ERROR(LoadIntoKernel(vm_, fd_.get(), in, part));
+  if (vm_.has_lapics()) return absl::OkStatus();
+  config_.bus->WriteCr8(config_.index, in.system.cr8);
+  config_.bus->WriteApicMsr(config_.index, kMsrApicBase, in.system.apic_base);
+  wait_for_sipi_ = in.activity == Activity::kWaitForSipi;
+  halted_ = in.activity == Activity::kHalted;
+  MutexLock lock(&mu_);
+  init_ = in.events.init;
+  sipi_ = in.events.sipi ? in.events.sipi_vector : -1;
+  startup_ = init_ || sipi_ >= 0;
+  // What is pending may end the first wait.
+  event_ = true;
   return absl::OkStatus();
 }
 

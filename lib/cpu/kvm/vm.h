@@ -78,6 +78,12 @@ class KvmVm : public Vm, private SlotListener {
   }
   EventFds* eventfds() override { return has_eventfds_ ? routes_.get() : nullptr; }
 
+  // snapshot.cc.
+  absl::Status Save(SavedVm* out) override;
+  absl::Status Load(const SavedVm& in) override;
+  // The host's TSC when either was called last; 0 before.
+  uint64_t saved_at() const { return saved_at_; }
+
   int stats_fd() const override { return stats_.get(); }
 
   int fd() const { return vm_.get(); }
@@ -102,6 +108,7 @@ class KvmVm : public Vm, private SlotListener {
   bool has_lapics_ = false;
   bool has_eventfds_ = false;
   std::unique_ptr<KvmEventFds> routes_;
+  uint64_t saved_at_ = 0;
   // KVM's slots by number; size 0: free.
   std::vector<MemorySlot> slots_;
   absl::Status slot_error_;

@@ -92,6 +92,14 @@ bool Mmu::LoadPdptes(uint64_t cr3) {
   return ReadPdptes(map_, cr3, vcpu_.vm.a20_mask(), paging_.pdpte);
 }
 
+bool Mmu::SetPdptes(const uint64_t (&pdpte)[4]) {
+  for (uint64_t p : pdpte) {
+    if (!ValidPdpte(p)) return false;
+  }
+  std::copy(std::begin(pdpte), std::end(pdpte), paging_.pdpte);
+  return true;
+}
+
 void Mmu::BreakpointsChanged() {
   const CpuState& s = vcpu_.s;
   breakpoint_count_ = 0;

@@ -181,6 +181,8 @@ class Mmu {
 
   // For PAE: loads the PDPTEs from `cr3`; false: reserved bits set.
   bool LoadPdptes(uint64_t cr3);
+  // The same from a saved state.
+  bool SetPdptes(const uint64_t (&pdpte)[4]);
   const Paging& paging() const { return paging_; }
 
  private:

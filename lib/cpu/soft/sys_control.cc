@@ -15,8 +15,6 @@
 namespace atl::cpu::soft {
 namespace {
 
-constexpr uint64_t kCr0Defined = kCr0Pe | kCr0Mp | kCr0Em | kCr0Ts | kCr0Et | kCr0Ne | kCr0Wp |
-                                 kCr0Am | kCr0Nw | kCr0Cd | kCr0Pg;
 // What CPUID offers, and no more.
 constexpr uint64_t kCr4Offered = kCr4Tsd | kCr4De | kCr4Pse | kCr4Pae | kCr4Mce | kCr4Pge |
                                  kCr4Pce | kCr4Osfxsr | kCr4Osxmmexcpt | kCr4Umip | kCr4Fsgsbase |
@@ -83,8 +81,7 @@ Step WriteCr3(SoftVcpu& c, uint64_t v) {
 
 Step WriteCr4(SoftVcpu& c, uint64_t v) {
   CpuState& s = c.s;
-  const uint64_t xsave = SupportedXcr0(c.vm.model()) != 0 ? kCr4Osxsave : 0;
-  if ((v & ~(kCr4Offered | xsave)) != 0) return c.Raise(kGp, 0);
+  if ((v & ~OfferedCr4(c.vm.model())) != 0) return c.Raise(kGp, 0);
   const uint64_t changed = s.cr4 ^ v;
   if (s.long_mode && (v & kCr4Pae) == 0) return c.Raise(kGp, 0);
   if ((changed & v & kCr4Pcide) != 0 && (!s.long_mode || (s.cr3 & 0xFFF) != 0)) {
@@ -190,10 +187,6 @@ Step Clts(SoftVcpu& c, const Insn&) {
 
 constexpr uint64_t kDr7Gd = 1 << 13;
 constexpr uint64_t kDr6Bd = 1 << 13;
-// Bits that read as set.
-constexpr uint64_t kDr6Fixed = 0xFFFF0FF0, kDr7Fixed = 0x400;
-constexpr uint64_t kDr6Writable = 0xE00F, kDr7Writable = 0xFFFF23FF;
-
 // False: an exception.
 bool CheckDr(SoftVcpu& c, unsigned* number) {
   if (*number == 4 || *number == 5) {
@@ -428,6 +421,10 @@ const Pair* PairFor(int reg) {
 }
 
 }  // namespace
+
+uint64_t OfferedCr4(CpuModel model) {
+  return SupportedXcr0(model) != 0 ? kCr4Offered | kCr4Osxsave : kCr4Offered;
+}
 
 Handler SelectControlMove(Insn&, const DecodedView& view) {
   if (const Pair* p = PairFor(RegisterOf(view.operands[0]))) return p->to;

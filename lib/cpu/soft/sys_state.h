@@ -3,6 +3,7 @@
 #ifndef LIB_CPU_SOFT_SYS_STATE_H_
 #define LIB_CPU_SOFT_SYS_STATE_H_
 
+#include "lib/cpu/soft/model.h"
 #include "lib/cpu/soft/state.h"
 #include "lib/cpu/soft/vcpu.h"
 
@@ -11,6 +12,14 @@ namespace atl::cpu::soft {
 // The TSC's rate: NowNs() times this, so that the LAPIC's TSC-deadline timer,
 // CPUID 0x15 and 0x40000010 and kvmclock agree.
 inline constexpr uint64_t kTscHz = 1000000000;
+
+// CR4's bits that a guest can set, and CR0's that there are.
+uint64_t OfferedCr4(CpuModel model);
+inline constexpr uint64_t kCr0Defined = kCr0Pe | kCr0Mp | kCr0Em | kCr0Ts | kCr0Et | kCr0Ne |
+                                        kCr0Wp | kCr0Am | kCr0Nw | kCr0Cd | kCr0Pg;
+// Of DR6 and DR7 those that can be written, and those that read as set.
+inline constexpr uint64_t kDr6Writable = 0xE00F, kDr7Writable = 0xFFFF23FF;
+inline constexpr uint64_t kDr6Fixed = 0xFFFF0FF0, kDr7Fixed = 0x400;
 
 // The value RDTSC would give now.
 uint64_t ReadTsc(const SoftVcpu& c);

@@ -71,6 +71,8 @@ class SoftVcpu final : public Vcpu {
   absl::Status SetSystemRegs(const SystemRegs& regs) override;
   absl::StatusOr<uint64_t> GetMsr(uint32_t msr) override;
   absl::Status SetMsr(uint32_t msr, uint64_t value) override;
+  absl::Status Save(SavedVcpu* out) override;
+  absl::Status Load(const SavedVcpu& in, StatePart part) override;
   uint64_t instructions() const override { return retired.load(std::memory_order_relaxed); }
 
   // For handlers: records an exception and is what they return.

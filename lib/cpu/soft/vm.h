@@ -51,6 +51,8 @@ class SoftVm final : public Vm, public SlotListener, public WriteWatcher {
   absl::StatusOr<std::unique_ptr<Vcpu>> CreateVcpu(const VcpuConfig& config) override;
   void SetA20(bool enabled) override;
   void SetCounters(VmCounters* counters) override { counters_ = counters; }
+  absl::Status Save(SavedVm* out) override;
+  absl::Status Load(const SavedVm& in) override;
   void OnSlotsChanged() override;
   void OnWatchedWrite(Gfn page) override;
   bool KeepsRights() const override { return true; }

@@ -242,13 +242,17 @@ bool WalkPageTables(const Paging& paging, PhysicalMap& map, uint64_t linear, Wal
   }
 }
 
-bool ReadPdptes(PhysicalMap& map, uint64_t cr3, uint64_t a20, uint64_t out[4]) {
+bool ValidPdpte(uint64_t pdpte) {
   // Bits 1, 2 and 5 to 8, and all from MAXPHYADDR up (vol. 3, 4.4.1).
   constexpr uint64_t kReserved = 0x1E6 | ~((uint64_t{1} << kPhysicalBits) - 1);
+  return (pdpte & kPresent) == 0 || (pdpte & kReserved) == 0;
+}
+
+bool ReadPdptes(PhysicalMap& map, uint64_t cr3, uint64_t a20, uint64_t out[4]) {
   uint64_t read[4];
   for (unsigned i = 0; i < 4; ++i) {
     read[i] = ReadEntry<uint64_t>(map, ((cr3 & 0xFFFFFFE0) + i * 8) & a20).value;
-    if ((read[i] & kPresent) != 0 && (read[i] & kReserved) != 0) return false;
+    if (!ValidPdpte(read[i])) return false;
   }
   std::memcpy(out, read, sizeof read);
   return true;

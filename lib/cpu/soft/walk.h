@@ -120,6 +120,7 @@ bool WalkPageTables(const Paging& paging, PhysicalMap& map, uint64_t linear, Wal
 // The four PDPTEs that a write to CR3 (or CR0, CR4) loads in PAE paging. False:
 // reserved bits, #GP(0).
 bool ReadPdptes(PhysicalMap& map, uint64_t cr3, uint64_t a20, uint64_t out[4]);
+bool ValidPdpte(uint64_t pdpte);
 
 }  // namespace atl::cpu::soft
 
