@@ -99,6 +99,7 @@ int atl_prepare_events(struct atl_vcpu *v)
 	bool busy = true;
 
 	atl_ops->no_injection(v);
+	v->nmi_step = false;
 	if (v->triple_fault) {
 		v->triple_fault = false;
 		v->run->exit_reason = KVM_EXIT_SHUTDOWN;

@@ -280,4 +280,3 @@ module_init(atoll_init);
 module_exit(atoll_exit);
 MODULE_LICENSE("GPL");
 MODULE_DESCRIPTION("Hypervisor behind the ioctls of linux/kvm.h");
-MODULE_ALIAS("devname:atoll");

@@ -32,13 +32,14 @@
  * the guest. One of both sees the other. Pages of tables are freed only after
  * such a flush.
  *
- * Tables grow with faults and shrink only as a whole: a slot that goes or moves
+ * Tables grow with faults and shrink as a whole: a slot that goes or moves
  * takes the entire table with it (atl_mmu_zap_all), which is rare; what the
  * notifiers and the dirty log do clears leaves and keeps the tables. So a VM's
  * tables are bounded by its memory, and they are charged to the VMM's cgroup.
  *
  * Large pages: 2 MiB, where the host maps the same 2 MiB by one entry, the slot
- * contains them and does not log writes, and no table is there already.
+ * contains them and does not log writes. A table that is there already gives way
+ * when nothing is left in it, which is so after the host has collapsed its pages.
  *
  * Dirty log: pages of a logging slot are mapped writable by write faults only,
  * and these set the bit; reading the log takes the permission away again.
@@ -371,22 +372,36 @@ static bool may_be_large(struct atl_vm *vm, const struct atl_slot *s, gfn_t gfn,
 	       !(((hva >> PAGE_SHIFT) ^ gfn) & (LARGE_PAGES - 1)) && host_maps_large(vm->mm, hva);
 }
 
-/* (m) is held, and the cache has a page for each level. */
-static void install(struct atl_vcpu *v, struct atl_slot *s, gfn_t gfn, unsigned long hva,
+static bool is_empty(const u64 *table)
+{
+	return !memchr_inv(table, 0, PAGE_SIZE);
+}
+
+/*
+ * (m) is held, and the cache has a page for each level. Returns a table that is
+ * to be freed after a flush, or NULL.
+ */
+static u64 *install(struct atl_vcpu *v, struct atl_slot *s, gfn_t gfn, unsigned long hva,
 		    kvm_pfn_t pfn, bool writable)
 {
 	struct atl_vm *vm = v->vm;
 	unsigned int level, target = may_be_large(vm, s, gfn, hva) ? 2 : 1;
-	u64 *entry, *table = vm->root, value;
+	u64 *entry, *table = vm->root, *unused = NULL, value;
 
 	for (level = vm->levels; ; level--) {
 		entry = &table[index_of(gfn, level)];
-		if (level == target && !(level == 2 && (*entry & atl_ops->pte_present) &&
-					 !is_leaf(*entry, 2)))
+		if (level == 2 && target == 2 && (*entry & atl_ops->pte_present) &&
+		    !is_leaf(*entry, 2)) {
+			if (is_empty(table_of(*entry))) {
+				unused = table_of(*entry);
+				vm->nr_tables--;
+				WRITE_ONCE(*entry, 0);
+			} else {
+				target = 1;
+			}
+		}
+		if (level == target)
 			break;
-		if (level == 1)
-			break;
-		target = level == 2 ? 1 : target;
 		if ((*entry & atl_ops->pte_present) && is_leaf(*entry, level)) {
 			/* The host has split what was large; the notifier cleared it. */
 			WRITE_ONCE(*entry, 0);
@@ -412,6 +427,7 @@ static void install(struct atl_vcpu *v, struct atl_slot *s, gfn_t gfn, unsigned 
 		vm->stats.largepages++;
 	WRITE_ONCE(*entry, value);
 	v->stats.pf_fixed++;
+	return unused;
 }
 
 static int get_page_of(unsigned long hva, bool write, bool may_write, struct page **page,
@@ -435,6 +451,7 @@ int atl_mmu_fault(struct atl_vcpu *v, u64 gpa, bool write)
 	struct atl_slot *s;
 	struct page *page;
 	unsigned long hva, seq;
+	u64 *unused = NULL;
 	bool writable, read_only;
 	int r;
 
@@ -464,7 +481,7 @@ int atl_mmu_fault(struct atl_vcpu *v, u64 gpa, bool write)
 	r = ATL_RESUME;
 	spin_lock(&vm->mmu_lock);
 	if (!vm->inval_count && vm->inval_seq == seq && !vm->dead) {
-		install(v, s, gfn, hva, page_to_pfn(page), writable);
+		unused = install(v, s, gfn, hva, page_to_pfn(page), writable);
 		if (writable)
 			SetPageDirty(page);
 		if (write && s->dirty)
@@ -472,6 +489,10 @@ int atl_mmu_fault(struct atl_vcpu *v, u64 gpa, bool write)
 	}
 	spin_unlock(&vm->mmu_lock);
 	put_page(page);
+	if (unused) {
+		atl_mmu_flush(vm);
+		free_page((unsigned long)unused);
+	}
 out:
 	up_read(&vm->slots_sem);
 	trace_atoll_page_fault(v->id, gpa, write, r);

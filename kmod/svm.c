@@ -204,6 +204,12 @@ static void state_changed(struct atl_vcpu *v)
 	c->save.cr4 = v->cr4 | X86_CR4_MCE;
 	atl_svm_intercept(c, INTERCEPT_CR4_READ, c->save.cr4 != v->cr4);
 	c->save.efer = v->efer | EFER_SVME;
+	/*
+	 * Without paging LME means nothing, and to write CR0 exits; but QEMU's #VMEXIT
+	 * out of a guest with LME and without PAE leaves the host without its CR0.
+	 */
+	if (!(v->cr0 & X86_CR0_PG))
+		c->save.efer &= ~(u64)EFER_LME;
 	c->save.dr6 = v->dr6;
 	c->save.dr7 = v->dr7;
 	c->save.g_pat = v->pat;
@@ -238,9 +244,16 @@ static void enter(struct atl_vcpu *v)
 	struct atl_svm *s = v->hw;
 	struct vmcb *c = s->vmcb;
 	const bool aux = boot_cpu_has(X86_FEATURE_RDTSCP) && v->tsc_aux != p->tsc_aux;
-	const bool stepped = v->nmi_step && !(v->rflags & X86_EFLAGS_TF);
+	const u32 shadowed = c->control.int_state & SVM_INTERRUPT_SHADOW_MASK;
 	const u64 rip = v->rip;
+	bool stepped;
 
+	/* What is injected would save our TF for the guest: it exits at once instead. */
+	if (v->nmi_step && (c->control.event_inj & SVM_EVTINJ_VALID)) {
+		v->nmi_step = false;
+		smp_send_reschedule(v->cpu);
+	}
+	stepped = v->nmi_step && !(v->rflags & X86_EFLAGS_TF);
 	assign_asid(v, p);
 	c->save.rax = v->reg[R_AX];
 	c->save.rsp = v->reg[R_SP];
@@ -268,6 +281,9 @@ static void enter(struct atl_vcpu *v)
 	v->reg[R_SP] = c->save.rsp;
 	v->rip = c->save.rip;
 	v->rflags = c->save.rflags;
+	/* No instruction was executed: what VMRUN was told still holds, if it forgot it or not. */
+	if (c->control.exit_code == SVM_EXIT_INTR && v->rip == rip)
+		c->control.int_state |= shadowed;
 	/* Our TF; an IRET that is done has loaded the guest's. */
 	if (stepped && (v->rip == rip || !v->nmi_iret))
 		v->rflags &= ~(u64)X86_EFLAGS_TF;
@@ -302,11 +318,44 @@ static void no_injection(struct atl_vcpu *v)
 	atl_vmcb(v)->control.event_inj = 0;
 }
 
-/* A virtual interrupt of no vector: it exits when the guest could take it. */
+static u8 shadow(struct atl_vcpu *v)
+{
+	return atl_vmcb(v)->control.int_state & SVM_INTERRUPT_SHADOW_MASK ?
+	       KVM_X86_SHADOW_INT_STI | KVM_X86_SHADOW_INT_MOV_SS : 0;
+}
+
+static u8 cpl(struct atl_vcpu *v)
+{
+	return atl_vmcb(v)->save.cpl;
+}
+
+/* In the shadow of STI, and HLT comes next. */
+static bool halts_next(struct atl_vcpu *v)
+{
+	const struct atl_event exception = v->exception;
+	const u64 cr2 = v->cr2;
+	bool hlt;
+
+	if (!(v->rflags & X86_EFLAGS_IF) || !shadow(v) || cpl(v))
+		return false;
+	hlt = atl_emul_prepare(v) == ATL_EMUL_OK && !v->emul.insn.map &&
+	      v->emul.insn.opcode == 0xf4;
+	/* Not what fetching it here met. */
+	v->exception = exception;
+	v->cr2 = cr2;
+	return hlt;
+}
+
+/*
+ * A virtual interrupt of no vector: it exits when the guest could take it. None
+ * where HLT exits next: QEMU's VMRUN forgets the shadow between STI and HLT, and
+ * the guest would then sleep through the interrupt that it waits for.
+ */
 static void irq_window(struct atl_vcpu *v, bool wanted)
 {
 	struct vmcb *c = atl_vmcb(v);
 
+	wanted = wanted && !halts_next(v);
 	c->control.int_ctl &= ~V_IRQ_INJECTION_BITS_MASK;
 	if (wanted)
 		c->control.int_ctl |= V_IRQ_MASK | V_IGN_TPR_MASK | V_INTR_PRIO_MASK;
@@ -327,12 +376,6 @@ static void nmi_window(struct atl_vcpu *v)
 		atl_svm_intercept(c, INTERCEPT_IRET, true);
 	else if (v->nmi_pending)
 		v->nmi_step = true;	/* past the shadow of STI or MOV SS */
-}
-
-static u8 shadow(struct atl_vcpu *v)
-{
-	return atl_vmcb(v)->control.int_state & SVM_INTERRUPT_SHADOW_MASK ?
-	       KVM_X86_SHADOW_INT_STI | KVM_X86_SHADOW_INT_MOV_SS : 0;
 }
 
 static void set_shadow(struct atl_vcpu *v, u8 shadow)
@@ -417,11 +460,6 @@ static void set_table(struct atl_vcpu *v, const struct kvm_dtable *t, bool idt)
 
 	s->base = t->base;
 	s->limit = t->limit;
-}
-
-static u8 cpl(struct atl_vcpu *v)
-{
-	return atl_vmcb(v)->save.cpl;
 }
 
 static u64 *msr_field(struct atl_vcpu *v, u32 index)

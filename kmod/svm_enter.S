@@ -14,7 +14,7 @@
 #include <asm/asm.h>
 #include <asm/nospec-branch.h>
 
-#include "switch.h"
+#include "switch.S"
 
 	.text
 SYM_FUNC_START(atl_svm_switch)

@@ -15,16 +15,29 @@
 	{ 0x000, "read_cr0" }, { 0x004, "read_cr4" },			\
 	{ 0x008, "read_cr8" }, { 0x010, "write_cr0" },			\
 	{ 0x014, "write_cr4" }, { 0x018, "write_cr8" },			\
-	{ 0x041, "excp_db" }, { 0x051, "excp_ac" },			\
-	{ 0x052, "excp_mc" }, { 0x060, "interrupt" },			\
-	{ 0x061, "nmi" }, { 0x062, "smi" }, { 0x063, "init" },		\
-	{ 0x064, "vintr" }, { 0x06f, "rdpmc" }, { 0x072, "cpuid" },	\
-	{ 0x074, "iret" }, { 0x076, "invd" }, { 0x078, "hlt" },		\
-	{ 0x07a, "invlpga" }, { 0x07b, "io" }, { 0x07c, "msr" },	\
-	{ 0x07d, "task_switch" }, { 0x07f, "shutdown" },		\
+	{ 0x020, "read_dr" }, { 0x021, "read_dr" },			\
+	{ 0x022, "read_dr" }, { 0x023, "read_dr" },			\
+	{ 0x024, "read_dr" }, { 0x025, "read_dr" },			\
+	{ 0x026, "read_dr" }, { 0x027, "read_dr" },			\
+	{ 0x030, "write_dr" }, { 0x031, "write_dr" },			\
+	{ 0x032, "write_dr" }, { 0x033, "write_dr" },			\
+	{ 0x034, "write_dr" }, { 0x035, "write_dr" },			\
+	{ 0x036, "write_dr" }, { 0x037, "write_dr" },			\
+	{ 0x041, "excp_db" }, { 0x046, "excp_ud" },			\
+	{ 0x051, "excp_ac" }, { 0x052, "excp_mc" },			\
+	{ 0x060, "interrupt" }, { 0x061, "nmi" }, { 0x062, "smi" },	\
+	{ 0x063, "init" }, { 0x064, "vintr" }, { 0x06f, "rdpmc" },	\
+	{ 0x072, "cpuid" }, { 0x073, "rsm" }, { 0x074, "iret" },	\
+	{ 0x076, "invd" }, { 0x078, "hlt" }, { 0x07a, "invlpga" },	\
+	{ 0x07b, "io" }, { 0x07c, "msr" }, { 0x07d, "task_switch" },	\
+	{ 0x07e, "ferr_freeze" }, { 0x07f, "shutdown" },		\
 	{ 0x080, "vmrun" }, { 0x081, "hypercall" },			\
-	{ 0x089, "wbinvd" }, { 0x08a, "monitor" }, { 0x08b, "mwait" },	\
-	{ 0x08d, "xsetbv" }, { 0x400, "npf" }
+	{ 0x082, "svm_instruction" }, { 0x083, "svm_instruction" },	\
+	{ 0x084, "svm_instruction" }, { 0x085, "svm_instruction" },	\
+	{ 0x086, "svm_instruction" }, { 0x088, "icebp" },		\
+	{ 0x089, "wbinvd" }, { 0x08a, "mwait" }, { 0x08b, "mwait" },	\
+	{ 0x08c, "mwait" }, { 0x08d, "xsetbv" }, { 0x08e, "rdpru" },	\
+	{ 0x400, "npf" }
 
 /* Of VMX, above those of SVM. */
 #define ATL_TRACE_VMX	0x10000
@@ -34,14 +47,19 @@
 	{ 0x10007, "irq_window" }, { 0x10008, "nmi_window" },		\
 	{ 0x10009, "task_switch" }, { 0x1000a, "cpuid" },		\
 	{ 0x1000c, "hlt" }, { 0x1000d, "invd" }, { 0x1000f, "rdpmc" },	\
-	{ 0x10012, "hypercall" }, { 0x1001c, "cr_access" },		\
-	{ 0x1001d, "dr_access" }, { 0x1001e, "io" },			\
-	{ 0x1001f, "rdmsr" }, { 0x10020, "wrmsr" },			\
+	{ 0x10012, "hypercall" }, { 0x10013, "vmx_instruction" },	\
+	{ 0x10014, "vmx_instruction" }, { 0x10015, "vmx_instruction" },	\
+	{ 0x10016, "vmx_instruction" }, { 0x10017, "vmx_instruction" },	\
+	{ 0x10018, "vmx_instruction" }, { 0x10019, "vmx_instruction" },	\
+	{ 0x1001a, "vmx_instruction" }, { 0x1001b, "vmx_instruction" },	\
+	{ 0x1001c, "cr_access" }, { 0x1001d, "dr_access" },		\
+	{ 0x1001e, "io" }, { 0x1001f, "rdmsr" }, { 0x10020, "wrmsr" },	\
 	{ 0x10024, "mwait" }, { 0x10027, "monitor" },			\
 	{ 0x10028, "pause" }, { 0x10029, "machine_check" },		\
-	{ 0x10030, "ept_violation" },					\
-	{ 0x10031, "ept_misconfig" }, { 0x10036, "wbinvd" },		\
-	{ 0x10037, "xsetbv" }
+	{ 0x10030, "ept_violation" }, { 0x10031, "ept_misconfig" },	\
+	{ 0x10032, "invept" }, { 0x10035, "invvpid" },			\
+	{ 0x10036, "wbinvd" }, { 0x10037, "xsetbv" },			\
+	{ 0x1003c, "encls" }
 
 TRACE_EVENT(atoll_entry,
 	TP_PROTO(u32 vcpu, u64 rip),

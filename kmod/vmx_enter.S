@@ -15,7 +15,7 @@
 #include <asm/asm.h>
 #include <asm/nospec-branch.h>
 
-#include "switch.h"
+#include "switch.S"
 
 #define HOST_RSP	0x6c14
 

@@ -144,4 +144,7 @@ void Modes();
 void Interrupts();
 void Timers();
 
+// abi_stats.cc: atoll.ko's counters and tracepoints.
+void Counters();
+
 #endif  // TESTS_KMOD_ABI_H_

@@ -98,13 +98,30 @@ void Run(const Mode& mode) {
   Check("EFER", static_cast<long>(s.efer), static_cast<long>(mode.efer));
 }
 
+// LME before PAE and paging, as the processor allows: it waits.
+void LongModeEnabledOnly() {
+  Vm vm;
+  // mov $0xC0000080, %ecx; rdmsr; hlt
+  vm.Code({0x66, 0xB9, 0x80, 0x00, 0x00, 0xC0, 0x0F, 0x32, 0xF4});
+  kvm_sregs s{};
+  Ioctl(vm.vcpu, KVM_GET_SREGS, &s);
+  s.efer = 0x100;
+  Check("LME alone", Ioctl(vm.vcpu, KVM_SET_SREGS, &s), 0);
+  Check("LME alone", vm.Run(), KVM_EXIT_HLT);
+  Check("LME in the guest", static_cast<long>(vm.Regs().rax), 0x100);
+  Ioctl(vm.vcpu, KVM_GET_SREGS, &s);
+  Check("LME outside", static_cast<long>(s.efer), 0x100);
+}
+
 }  // namespace
 
 void Modes() {
-  // On QEMU's SVM mainline shuts a PAE guest down that writes CR4, on Bochs's VMX not.
+  // On QEMU's SVM mainline shuts a PAE guest down that writes CR4, on Bochs's VMX not. And one
+  // with LME alone takes the host along (tests/lab/lab-svm).
   const char* const lab = getenv("LAB");
-  const bool no_pae = strcmp(device, "/dev/kvm") == 0 && lab && strcmp(lab, "vmx") != 0;
+  const bool mainline_svm = strcmp(device, "/dev/kvm") == 0 && lab && strcmp(lab, "vmx") != 0;
   for (const Mode& m : kModes) {
-    if (!no_pae || m.efer || !(m.cr4 & kPae)) Run(m);
+    if (!mainline_svm || m.efer || !(m.cr4 & kPae)) Run(m);
   }
+  if (!mainline_svm) LongModeEnabledOnly();
 }

@@ -67,4 +67,15 @@ inline long KernelMemory() {
   return sum;
 }
 
+// KiB of the kernel's objects that it cannot give back.
+inline long SlabMemory() {
+  char line[100];
+  long value = 0;
+  FILE* f = fopen("/proc/meminfo", "r");
+  while (f && fgets(line, sizeof line, f))
+    if (sscanf(line, "SUnreclaim: %ld", &value) == 1) break;
+  if (f) fclose(f);
+  return value;
+}
+
 #endif  // ATOLL_TESTS_KMOD_KERNEL_LOG_H_

@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # The module on an emulated host with VMX, and mainline's KVM there as the oracle: abi on
-# both, both modules at once, kvm_test, then a kernel to user land under run.
+# both, both modules at once, what the host does with guest memory, kvm_test, then a kernel to user land under run.
 # $ATOLL_LAB is tests/lab/lab-vmx.
-# usage: vmx_test.sh MODULE KVM_TEST RUN VMLINUZ BUSYBOX ABI
+# usage: vmx_test.sh MODULE KVM_TEST RUN VMLINUZ BUSYBOX ABI MEMORY
 set -euo pipefail
 lab=${ATOLL_LAB:?is not set to the path of tests/lab/lab-vmx}
 source tests/kmod/guest.sh
@@ -12,7 +12,7 @@ source tests/kmod/guest.sh
 cd=$TEST_TMPDIR/cd
 mkdir -p "$cd"
 strip --strip-debug -o "$TEST_TMPDIR/atoll.ko" "$1"
-for f in "$2:kvm_test" "$3:run" "$6:abi"; do strip -o "$cd/${f#*:}" "${f%:*}"; done
+for f in "$2:kvm_test" "$3:run" "$6:abi" "$7:memory"; do strip -o "$cd/${f#*:}" "${f%:*}"; done
 cp -L "$4" "$cd/vmlinuz"
 make_initrd "$5" "$cd/initrd.gz"
 
@@ -32,6 +32,8 @@ check "abi, mainline" "$lab" --param nested=0 --file "$cd" --timeout 600 -- ./ab
 check "abi, atoll" atoll 600 "./abi /dev/atoll"
 modules='for m in $(cat /modules/kvm-intel.order); do insmod /modules/$m 2>/dev/null; done'
 check "abi, both" atoll 600 "{ $modules; ./abi /dev/atoll /dev/kvm; }"
+# There is nothing to swap to.
+check "memory, atoll" atoll 900 "./memory /dev/atoll move merge fork large log"
 # Not those with a guest that never has its interrupts on: Bochs does not leave it.
 check "kvm_test, atoll" atoll 600 "./kvm_test --gtest_filter=KvmTest.*-*Kick*:*SelfTest*"
 check "to user land" atoll 1800 "$(boot 1)"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* What both world switches do with the registers that the processor leaves to them. */
-#ifndef ATOLL_SWITCH_H
-#define ATOLL_SWITCH_H
+#ifndef ATOLL_SWITCH_S
+#define ATOLL_SWITCH_S
 
 /* All but rax and rsp to the array at %rax, in the order of their numbers. */
 .macro SAVE_GUEST
