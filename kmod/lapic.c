@@ -336,8 +336,11 @@ static u32 current_count(struct atl_lapic *a)
 {
 	const s64 left = a->expires - ktime_get();
 
-	if (!a->armed || timer_mode(a) == APIC_LVT_TIMER_TSCDEADLINE || left <= 0)
+	if (!a->armed || timer_mode(a) == APIC_LVT_TIMER_TSCDEADLINE)
 		return 0;
+	/* Due, and its interrupt still to come: a state with 0 would be one that had it. */
+	if (left <= 0)
+		return 1;
 	return min_t(u64, div_u64(left + divider(a) - 1, divider(a)), ~0u);
 }
 

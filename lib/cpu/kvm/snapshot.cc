@@ -77,6 +77,7 @@ class VcpuState {
   absl::Status SaveFpu(SavedVcpu* out);
   absl::Status SaveMsrs(SavedVcpu* out);
   absl::Status SaveEvents(SavedVcpu* out);
+  absl::Status SaveActivity(SavedVcpu* out);
   absl::Status SaveLapic(SavedVcpu* out);
   absl::Status SaveTsc(SavedVcpu* out);
 
@@ -178,9 +179,8 @@ absl::Status VcpuState::SaveEvents(SavedVcpu* out) {
   return absl::OkStatus();
 }
 
-absl::Status VcpuState::SaveLapic(SavedVcpu* out) {
+absl::Status VcpuState::SaveActivity(SavedVcpu* out) {
   if (!vm_.has_lapics()) return absl::OkStatus();
-  // First, as the kernel lets it take INIT and SIPI that arrived.
   kvm_mp_state state{};
   RETURN_IF_ERROR(Call(KVM_GET_MP_STATE, &state, "activity"));
   switch (state.mp_state) {
@@ -202,6 +202,11 @@ absl::Status VcpuState::SaveLapic(SavedVcpu* out) {
     default:
       return Refuse("activity", absl::StrCat("KVM's ", state.mp_state, " is unknown"));
   }
+  return absl::OkStatus();
+}
+
+absl::Status VcpuState::SaveLapic(SavedVcpu* out) {
+  if (!vm_.has_lapics()) return absl::OkStatus();
   out->lapic.resize(kLapicBytes);
   return Call(KVM_GET_LAPIC, out->lapic.data(), "lapic");
 }
@@ -219,7 +224,8 @@ absl::Status VcpuState::SaveTsc(SavedVcpu* out) {
 }
 
 absl::Status VcpuState::Save(SavedVcpu* out) {
-  RETURN_IF_ERROR(SaveLapic(out));
+  // First, as the kernel lets it take INIT and SIPI that arrived.
+  RETURN_IF_ERROR(SaveActivity(out));
   RETURN_IF_ERROR(SavePdptes(out));
   kvm_debugregs debug{};
   RETURN_IF_ERROR(Call(KVM_GET_DEBUGREGS, &debug, "dr"));
@@ -227,7 +233,10 @@ absl::Status VcpuState::Save(SavedVcpu* out) {
   out->dr6 = debug.dr6;
   out->dr7 = debug.dr7;
   RETURN_IF_ERROR(SaveFpu(out));
+  // The deadline before what it makes pending: one that passes in between is seen twice,
+  // which is one interrupt, not never.
   RETURN_IF_ERROR(SaveMsrs(out));
+  RETURN_IF_ERROR(SaveLapic(out));
   RETURN_IF_ERROR(SaveTsc(out));
   return SaveEvents(out);
 }
