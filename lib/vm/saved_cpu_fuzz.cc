@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A processor's state from a hostile file. The input is one, as it stands, or says
-// where a good one is changed, byte by byte: three input bytes a change. What is not
-// refused goes into the software CPU, which runs it for a moment.
+// A processor's state from a hostile file. The input is one, as it stands, or says which
+// bytes of a good one's values are changed: three input bytes a change, a few changes.
+// What is not refused goes into the software CPU, which runs it for a moment.
 #include <atomic>
 #include <chrono>
 #include <cstdint>
@@ -10,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "lib/base/endian.h"
 #include "lib/cpu/backend.h"
 #include "lib/cpu/saved.h"
 #include "lib/mem/guest_memory.h"
@@ -18,6 +19,8 @@
 namespace {
 
 using namespace atl;  // NOLINT: a fuzz target is one function
+
+constexpr size_t kMostChanges = 5;
 
 // Kicks its vCPU when it asks for something.
 class Bus final : public cpu::VcpuBus {
@@ -48,7 +51,8 @@ struct World {
   Bus bus;
   std::unique_ptr<cpu::Vm> vm;
   std::unique_ptr<cpu::Vcpu> vcpu;
-  std::vector<uint8_t> good[2];  // in real and in 64-bit mode
+  std::vector<uint8_t> good[2];   // in real and in 64-bit mode
+  std::vector<size_t> values[2];  // where its fields' bytes lie, not their names
 
   World() {
     auto made = GuestMemory::Create(2 << 20);
@@ -78,6 +82,15 @@ struct World {
     state.regs.rflags = 0x202;
     good[1] = vm::ToBytes(state);
     if (!vcpu->Load(state, cpu::StatePart::kWhole).ok()) std::abort();
+    // lib/dev/state.cc: the head, then kind, name's length, name, length, bytes.
+    for (unsigned i = 0; i < 2; ++i) {
+      const std::vector<uint8_t>& g = good[i];
+      for (size_t at = 8 + LoadLe<uint16_t>(&g[6]); at + 6 <= g.size();) {
+        const size_t value = at + 2 + g[at + 1] + 4;
+        const size_t end = value + LoadLe<uint32_t>(&g[value - 4]);
+        for (at = value; at < end; ++at) values[i].push_back(at);
+      }
+    }
   }
 
   // The code, and tables that map the first 2 MiB to themselves.
@@ -100,9 +113,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (data[0] >= 0xF0) {
     bytes.assign(data + 1, data + size);
   } else {
+    const std::vector<size_t>& values = world.values[data[0] & 1];
     bytes = world.good[data[0] & 1];
-    for (size_t i = 1; i + 2 < size; i += 3) {
-      bytes[(data[i] | data[i + 1] << 8) % bytes.size()] = data[i + 2];
+    for (size_t i = 1; i + 2 < size && i < 3 * kMostChanges; i += 3) {
+      bytes[values[(data[i] | data[i + 1] << 8) % values.size()]] = data[i + 2];
     }
   }
   (void)vm::SavedVmFromBytes(bytes);
