@@ -9,7 +9,8 @@
  *   (s) vm->slots_sem    memory slots. Readers may sleep in page faults, which
  *                        run the mmu notifiers: those never take it
  *   (f) vm->irqfd_lock   the VM's irqfds
- *   (b) vm->bus_sem      ioeventfds, the filter of MSRs
+ *   (b) vm->bus_sem      ioeventfds, zones of the ring, the filter of MSRs
+ *   (r) vm->ring_lock    who writes to the ring
  *   (m) vm->mmu_lock     nested page tables, and slots against the notifiers:
  *                        who writes slots holds (s) for writing and (m)
  *   (i) vm->irq_lock     interrupt controllers and the clock; interrupts off, in
@@ -50,6 +51,10 @@
 #define ATL_MAX_MSRS		256
 /* 2 TiB of guest memory in one slot: what a dirty bitmap of 64 MiB covers. */
 #define ATL_MAX_SLOT_PAGES	((1UL << 29) - 1)
+
+/* A vCPU's descriptor is mapped to kvm_run, port data, and the VM's ring. */
+#define ATL_RUN_PAGES		3
+#define ATL_RING_PAGE		2
 
 /* Registers of struct atl_vcpu, as instructions number them. */
 enum { R_AX, R_CX, R_DX, R_BX, R_SP, R_BP, R_SI, R_DI };
@@ -103,6 +108,10 @@ struct atl_vm {
 	struct rw_semaphore bus_sem;
 	struct list_head ioeventfds;	/* (b) */
 	unsigned int nr_ioeventfds;	/* (b) for writing */
+	struct list_head zones;		/* (b) */
+	unsigned int nr_zones;		/* (b) for writing */
+	spinlock_t ring_lock;
+	struct kvm_coalesced_mmio_ring *ring;	/* (r) shared with user space: read once */
 	struct atl_msr_filter *msr_filter;	/* (b) NULL: none */
 
 	u32 max_vcpu_id;			/* (v) as user space limited it; 0: not */
@@ -409,6 +418,13 @@ int atl_ioeventfd(struct atl_vm *vm, void __user *arg);
 bool atl_bus_read(struct atl_vcpu *v, bool mmio, u64 addr, u32 len, void *data);
 bool atl_bus_write(struct atl_vcpu *v, bool mmio, u64 addr, u32 len, const void *data);
 u32 atl_bus_pio(struct atl_vcpu *v);
+
+/* coalesced.c */
+int atl_coalesced_init(struct atl_vm *vm);
+void atl_coalesced_free(struct atl_vm *vm);
+bool atl_coalesce(struct atl_vm *vm, bool mmio, u64 addr, u32 len, const void *data);
+int atl_register_zone(struct atl_vm *vm, void __user *arg);
+int atl_unregister_zone(struct atl_vm *vm, void __user *arg);
 
 /* clock.c */
 bool atl_clock_usable(void);

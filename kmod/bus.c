@@ -283,7 +283,8 @@ bool atl_bus_write(struct atl_vcpu *v, bool mmio, u64 addr, u32 len, const void 
 	if (mmio ? write_apic(v, addr, len, data) :
 		   access_ports(v->vm, addr, len, (u8 *)data, true))
 		return true;
-	return write_ioeventfd(v->vm, mmio, addr, len, data);
+	return write_ioeventfd(v->vm, mmio, addr, len, data) ||
+	       atl_coalesce(v->vm, mmio, addr, len, data);
 }
 
 /* The accesses of v->io, as many as were for devices here. */

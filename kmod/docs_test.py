@@ -78,7 +78,7 @@ def main():
     header, man, architecture, readme = map(read, sys.argv[1:5])
     sources = sys.argv[5:]
     code = functions("".join(read(p) for p in sources if p.endswith(".c")))
-    known = dict(re.findall(r"^#define (KVM_\w+)\s+(_IO[WR]*\(KVMIO.*)$", header, flags=re.M))
+    known = dict(re.findall(r"^#define (KVM_\w+)\s+(_IO[WR]*\(KVMIO.*)$", header.replace("\\\n", " "), flags=re.M))
     errors = [*ioctl_errors(known, man.split(".Ss Capabilities")[0], code), *capability_errors(man, code),
               *line_errors(architecture, readme, sources)]
     print("\n".join(errors))

@@ -161,7 +161,10 @@ int atl_check_extension(long cap)
 	case KVM_CAP_X86_MSR_FILTER:
 	case KVM_CAP_MSR_PLATFORM_INFO:
 	case KVM_CAP_ENFORCE_PV_FEATURE_CPUID:
+	case KVM_CAP_COALESCED_PIO:
 		return 1;
+	case KVM_CAP_COALESCED_MMIO:
+		return ATL_RING_PAGE;
 	case KVM_CAP_DISABLE_QUIRKS2:
 		return atl_ops == &atl_svm_ops ? KVM_X86_QUIRK_FIX_HYPERCALL_INSN : 0;
 	case KVM_CAP_SYNC_REGS:
@@ -205,7 +208,7 @@ static long device_ioctl(struct file *file, unsigned int ioctl, unsigned long ar
 	case KVM_CHECK_EXTENSION:
 		return atl_check_extension(arg);
 	case KVM_GET_VCPU_MMAP_SIZE:
-		return arg ? -EINVAL : 2 * PAGE_SIZE;
+		return arg ? -EINVAL : ATL_RUN_PAGES * PAGE_SIZE;
 	case KVM_GET_SUPPORTED_CPUID:
 		return atl_supported_cpuid((void __user *)arg);
 	case KVM_GET_MSR_INDEX_LIST:

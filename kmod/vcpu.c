@@ -391,11 +391,12 @@ static long vcpu_ioctl(struct file *file, unsigned int ioctl, unsigned long arg)
 static vm_fault_t shared_fault(struct vm_fault *vmf)
 {
 	struct atl_vcpu *v = vmf->vma->vm_file->private_data;
-	void *page = vmf->pgoff == 0 ? (void *)v->run : vmf->pgoff == 1 ? v->pio : NULL;
+	void *const pages[] = { v->run, v->pio, v->vm->ring };
 
-	if (!page)
+	static_assert(ARRAY_SIZE(pages) == ATL_RUN_PAGES);
+	if (vmf->pgoff >= ATL_RUN_PAGES)
 		return VM_FAULT_SIGBUS;
-	vmf->page = virt_to_page(page);
+	vmf->page = virt_to_page(pages[vmf->pgoff]);
 	get_page(vmf->page);
 	return 0;
 }

@@ -332,6 +332,10 @@ static long vm_ioctl(struct file *file, unsigned int ioctl, unsigned long arg)
 	case KVM_SET_NR_MMU_PAGES:
 		/* Of shadow page tables, which there are none of. */
 		return arg < 64 ? -EINVAL : 0;
+	case KVM_REGISTER_COALESCED_MMIO:
+		return atl_register_zone(vm, argp);
+	case KVM_UNREGISTER_COALESCED_MMIO:
+		return atl_unregister_zone(vm, argp);
 	case KVM_X86_SET_MSR_FILTER:
 		return atl_set_msr_filter(vm, argp);
 	case KVM_GET_STATS_FD:
@@ -367,6 +371,7 @@ static void free_vm(struct atl_vm *vm)
 		atl_vcpu_free(vm->vcpus[i]);
 	atl_irq_free(vm);
 	atl_bus_free(vm);
+	atl_coalesced_free(vm);
 	atl_free_msr_filter(vm);
 	atl_mmu_free(vm);
 	for (i = 0; i < vm->nr_slots; i++)
@@ -407,7 +412,9 @@ int atl_create_vm(unsigned long type)
 	atomic64_set(&vm->tlb_gen, 1);
 	vm->clock_tsc = rdtsc();
 	vm->tsc_offset = -vm->clock_tsc;
-	r = atl_mmu_init(vm);
+	r = atl_coalesced_init(vm);
+	if (!r)
+		r = atl_mmu_init(vm);
 	if (r)
 		goto fail;
 	r = atl_hw_get(vm);

@@ -268,7 +268,15 @@ void MakeVm(Random& r) {
 // Interrupts, by all the ways that lead to the controllers.
 void Interrupts(Random& r, int vm) {
   const int event = fds[kOfEvent][r.Below(4)];
-  switch (r.Below(6)) {
+  switch (r.Below(7)) {
+    case 5: {
+      kvm_coalesced_mmio_zone z{};
+      z.pio = r.Below(2);
+      z.addr = z.pio ? 0x80 : kMemory;
+      z.size = r.One(4) ? static_cast<uint32_t>(r.Edge()) : 0x1000;
+      Ioctl(vm, r.One(3) ? KVM_UNREGISTER_COALESCED_MMIO : KVM_REGISTER_COALESCED_MMIO, At(&z));
+      return;
+    }
     case 0: {
       kvm_irqfd f{};
       f.fd = event;
