@@ -56,6 +56,8 @@ absl::StatusOr<host::LockdownOptions> Needs(const Invocation& invocation) {
     if (stat(dir.c_str(), &st) != 0) return ErrnoError(errno, absl::StrCat("-sandbox dir=", dir));
     out.write.push_back(dir);
   }
+  // lib/vm makes them, restricted to reads and writes, for KVM's guests.
+  out.rings = m.accel != "soft";
   if (invocation.screendump) out.write.push_back(FolderOf(invocation.screendump->file));
   return out;
 }

@@ -143,6 +143,37 @@ absl::StatusOr<ClusterLayer::Run> ClusterLayer::Lookup(uint64_t offset, uint64_t
   return LookupIn(*slice, offset, max_length);
 }
 
+// Whoever asks holds a lock: what is not in memory is left to Read() and Write(). So is an
+// image's first write, and each that allocates.
+std::optional<Disk::Place> ClusterLayer::PlaceOf(uint64_t offset, uint64_t length, bool write) {
+  struct Held {
+    explicit Held(ClusterLayer* l, bool w) : layer(l), write(w), pass(&l->gate_) {}
+    ~Held() {
+      if (write) layer->unsynced_.store(true);
+    }
+    ClusterLayer* const layer;
+    const bool write;
+    const RequestGate::Pass pass;
+  };
+  const int fd = storage_->fd();
+  if (fd < 0 || length == 0 || !CheckRange(offset, length).ok()) return std::nullopt;
+  if (write && (is_stopped_.load() || !prepared_.load(std::memory_order_acquire))) {
+    return std::nullopt;
+  }
+  auto held = std::make_shared<Held>(this, write);
+  const absl::StatusOr<TableRef> table = Table(L1Index(offset));
+  if (!table.ok() || table->offset == 0) return std::nullopt;
+  const uint32_t index = L2Index(offset);
+  const std::shared_ptr<TableSlice> slice =
+      cache_.Peek(table->offset + uint64_t{8} * (index & ~(slice_entries_ - 1)));
+  if (slice == nullptr) return std::nullopt;
+  const absl::StatusOr<Run> run = LookupIn(*slice, offset, length);
+  if (!run.ok() || run->length < length || run->first.kind != Kind::kData) return std::nullopt;
+  const uint64_t host = run->first.host + (offset & (cluster_size_ - 1));
+  if (write && (!run->first.in_place || !CheckDataWrite(host, length).ok())) return std::nullopt;
+  return Disk::Place{fd, host, std::move(held)};
+}
+
 absl::StatusOr<LayerExtent> ClusterLayer::ExtentAt(uint64_t offset, uint64_t max_length) {
   RETURN_IF_ERROR(CheckRange(offset, 1));
   RequestGate::Pass pass(&gate_);

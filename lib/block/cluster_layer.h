@@ -76,6 +76,7 @@ class ClusterLayer : public Layer {
   absl::Status WriteZeroes(uint64_t offset, uint64_t length, bool unmap) override;
   absl::Status Discard(uint64_t offset, uint64_t length) override;
   absl::Status Flush() override;
+  std::optional<Disk::Place> PlaceOf(uint64_t offset, uint64_t length, bool write) override;
   absl::StatusOr<LayerExtent> ExtentAt(uint64_t offset, uint64_t max_length) override;
   absl::StatusOr<std::optional<std::vector<uint8_t>>> Compress(
       std::span<const uint8_t> cluster) override;

@@ -9,6 +9,8 @@
 #define LIB_BLOCK_DISK_H_
 
 #include <cstdint>
+#include <memory>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -35,6 +37,19 @@ class Disk {
   virtual absl::Status WriteZeroes(uint64_t offset, uint64_t length, bool unmap) = 0;
   // The range's contents are no longer needed: a hint.
   virtual absl::Status Discard(uint64_t offset, uint64_t length) = 0;
+
+  // Where the range's bytes stand in a file as they are, in one piece, for who reads or
+  // writes them there instead of calling Read() or Write(). Nothing where they do not. Who
+  // has transferred fewer bytes than asked for does it by the calls. `until` is let go
+  // after the transfer: the place is the range's as long.
+  struct Place {
+    int fd = -1;
+    uint64_t offset = 0;
+    std::shared_ptr<const void> until;
+  };
+  virtual std::optional<Place> PlaceOf(uint64_t /*offset*/, uint64_t /*length*/, bool /*write*/) {
+    return std::nullopt;
+  }
 };
 
 }  // namespace atl::block

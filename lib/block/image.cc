@@ -200,6 +200,9 @@ absl::Status Image::Discard(uint64_t offset, uint64_t length) {
   RETURN_IF_ERROR(CheckOpen());
   return layers_[0]->Discard(offset, length);
 }
+std::optional<Disk::Place> Image::PlaceOf(uint64_t offset, uint64_t length, bool write) {
+  return closed_ ? std::nullopt : layers_[0]->PlaceOf(offset, length, write);
+}
 absl::StatusOr<std::optional<std::vector<uint8_t>>> Image::Compress(
     std::span<const uint8_t> cluster) {
   return layers_[0]->Compress(cluster);

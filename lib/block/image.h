@@ -99,6 +99,7 @@ class Image : public Disk {
   absl::Status Flush() override;
   absl::Status WriteZeroes(uint64_t offset, uint64_t length, bool unmap) override;
   absl::Status Discard(uint64_t offset, uint64_t length) override;
+  std::optional<Place> PlaceOf(uint64_t offset, uint64_t length, bool write) override;
 
   // The chain, the image itself first.
   int depth() const { return static_cast<int>(layers_.size()); }

@@ -3,8 +3,11 @@
 // qemu-img says of them.
 #include "lib/block/image.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <fstream>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -204,6 +207,82 @@ std::string OurMap(Image& image) {
     out += at < image.size() ? ",\n" : "]\n";
   }
   return "[" + out;
+}
+
+// Bytes at their place are what Read() gives.
+void ExpectPlaced(Image& image, uint64_t at, uint64_t n) {
+  const std::optional<Disk::Place> place = image.PlaceOf(at, n, false);
+  ASSERT_TRUE(place.has_value()) << at;
+  std::vector<uint8_t> there(n), read(n);
+  ASSERT_EQ(pread(place->fd, there.data(), n, static_cast<off_t>(place->offset)),
+            static_cast<ssize_t>(n));
+  ASSERT_OK(image.Read(at, read));
+  EXPECT_EQ(there, read);
+}
+
+TEST(Place, OfAllocatedBytesOnly) {
+  constexpr uint64_t kCluster = 65536;
+  for (const char* format : {"qcow2", "qcow", "raw"}) {
+    const std::string path = TestPath(format);
+    ASSERT_OK(CreateImage({.path = path, .format = format, .size = 64 * kCluster}));
+    ASSERT_OK_AND_ASSIGN(std::unique_ptr<Image> image, OpenRw(path, format));
+    const bool raw = std::string(format) == "raw";
+    EXPECT_EQ(image->PlaceOf(0, 512, false).has_value(), raw) << format;
+    EXPECT_EQ(image->PlaceOf(0, 512, true).has_value(), raw) << format;
+    Write(*image, 4096, 3 * kCluster, 0x51);
+    ExpectPlaced(*image, 8192, 4096);
+    ExpectPlaced(*image, kCluster - 512, 1024);
+    EXPECT_EQ(image->PlaceOf(40 * kCluster, 512, false).has_value(), raw);
+    EXPECT_EQ(image->PlaceOf(39 * kCluster, 20 * kCluster, true).has_value(), raw);
+    EXPECT_FALSE(image->PlaceOf(64 * kCluster - 512, 1024, false).has_value()) << "past the end";
+    // Written there, it reads so; and it is not lost with a snapshot or a discard later.
+    {
+      const std::optional<Disk::Place> place = image->PlaceOf(8192, 512, true);
+      ASSERT_TRUE(place.has_value()) << format;
+      const std::vector<uint8_t> data(512, 0x52);
+      ASSERT_EQ(pwrite(place->fd, data.data(), 512, static_cast<off_t>(place->offset)), 512);
+    }
+    ExpectByte(*image, 8192, 0x52);
+    ExpectByte(*image, 8704, 0x51);
+    ASSERT_OK(image->WriteZeroes(0, kCluster, true));
+    ASSERT_OK(image->Flush());
+    EXPECT_EQ(image->PlaceOf(8192, 512, false).has_value(), raw);
+    ASSERT_OK(image->Close());
+    EXPECT_FALSE(image->PlaceOf(kCluster, 512, false).has_value());
+  }
+}
+
+TEST(Place, NeverOfSharedOrPackedClustersOrGuardedBytes) {
+  const std::string path = TestPath("shared.qcow2");
+  ASSERT_OK(CreateImage({.path = path, .format = "qcow2", .size = 1 << 20}));
+  {
+    ASSERT_OK_AND_ASSIGN(std::unique_ptr<Image> image, OpenRw(path, "qcow2"));
+    Write(*image, 0, 65536, 1);
+    ASSERT_OK(image->Close());
+  }
+  Qemu(absl::StrCat("qemu-img snapshot -c one ", path));
+  {
+    ASSERT_OK_AND_ASSIGN(std::unique_ptr<Image> image, OpenRw(path, "qcow2"));
+    Write(*image, 131072, 512, 2);
+    ExpectByte(*image, 0, 1);
+    ExpectPlaced(*image, 0, 512);
+    EXPECT_FALSE(image->PlaceOf(0, 512, true).has_value());
+    EXPECT_TRUE(image->PlaceOf(131072, 512, true).has_value());
+  }
+  const std::string packed = TestPath("packed.qcow2");
+  Qemu(absl::StrCat("qemu-img convert -c -O qcow2 ", path, " ", packed));
+  ASSERT_OK_AND_ASSIGN(std::unique_ptr<Image> image, OpenRw(packed, "qcow2"));
+  ExpectByte(*image, 0, 1);
+  EXPECT_FALSE(image->PlaceOf(0, 512, false).has_value());
+  // A guessed raw disk's first bytes are written past a guard.
+  const std::string raw = TestPath("guessed.raw");
+  ASSERT_OK(CreateImage({.path = raw, .format = "raw", .size = 1 << 20}));
+  ASSERT_OK_AND_ASSIGN(std::unique_ptr<Image> guessed, OpenRw(raw, ""));
+  EXPECT_FALSE(guessed->PlaceOf(0, 4096, true).has_value());
+  EXPECT_TRUE(guessed->PlaceOf(4096, 4096, true).has_value());
+  guessed.reset();
+  ASSERT_OK_AND_ASSIGN(std::unique_ptr<Image> read, Image::Open(raw, {.format = "raw"}));
+  EXPECT_FALSE(read->PlaceOf(4096, 4096, true).has_value());
 }
 
 TEST(Map, EqualsQemus) {

@@ -2,7 +2,7 @@
 // One file of a chain of images, opened in its format. Image (image.h) stacks
 // layers; formats implement them.
 //
-// Thread rule: Read, Write, WriteZeroes, Discard, Flush, ExtentAt, Compress and
+// Thread rule: Read, Write, WriteZeroes, Discard, Flush, PlaceOf, ExtentAt, Compress and
 // WriteCompressed from any thread, any number at once. Everything else only
 // while no other call runs.
 #ifndef LIB_BLOCK_LAYER_H_
@@ -17,6 +17,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "lib/block/disk.h"
 #include "lib/block/storage.h"
 
 namespace atl::block {
@@ -126,6 +127,11 @@ class Layer {
   virtual absl::Status WriteZeroes(uint64_t offset, uint64_t length, bool unmap) = 0;
   virtual absl::Status Discard(uint64_t offset, uint64_t length) = 0;
   virtual absl::Status Flush() = 0;
+  // As Disk's.
+  virtual std::optional<Disk::Place> PlaceOf(uint64_t /*offset*/, uint64_t /*length*/,
+                                             bool /*write*/) {
+    return std::nullopt;
+  }
   // Flushes, and gives back what was kept for later writes. Nothing may be
   // written after it.
   virtual absl::Status Close() { return Flush(); }

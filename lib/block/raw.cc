@@ -3,6 +3,8 @@
 // reads as if zeroes followed up to one.
 #include <algorithm>
 #include <atomic>
+#include <memory>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -41,6 +43,14 @@ class RawLayer final : public Layer {
     absl::Status status = storage_->Write(offset, from);
     unsynced_.store(true);
     return status;
+  }
+
+  std::optional<Disk::Place> PlaceOf(uint64_t offset, uint64_t length, bool write) override {
+    if (storage_->fd() < 0 || !RangeFits(offset, length, file_size_.load())) return std::nullopt;
+    if (!write) return Disk::Place{storage_->fd(), offset, nullptr};
+    if (!options_.writable || (options_.probed && offset < kProbed)) return std::nullopt;
+    const auto written = [this](const void*) { unsynced_.store(true); };
+    return Disk::Place{storage_->fd(), offset, std::shared_ptr<const void>(this, written)};
   }
 
   absl::Status WriteZeroes(uint64_t offset, uint64_t length, bool unmap) override {

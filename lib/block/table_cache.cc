@@ -76,6 +76,15 @@ void TableCache::Sweep(Shard* shard) {
   }
 }
 
+std::shared_ptr<TableSlice> TableCache::Peek(uint64_t offset) {
+  Shard& shard = ShardOf(offset);
+  MutexLock lock(&shard.mu);
+  const auto at = shard.slots.find(offset);
+  if (at == shard.slots.end() || !at->second.ready) return nullptr;
+  at->second.used = true;
+  return at->second.slice;
+}
+
 void TableCache::Forget(uint64_t begin, uint64_t end) {
   for (uint64_t at = begin; at < end; at += slice_bytes_) {
     Shard& shard = ShardOf(at);

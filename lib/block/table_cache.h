@@ -43,6 +43,8 @@ class TableCache {
 
   // The slice at `offset`, read if it is not there.
   absl::StatusOr<std::shared_ptr<TableSlice>> Get(uint64_t offset);
+  // The same, or null where it is not there yet: without waiting for the storage.
+  std::shared_ptr<TableSlice> Peek(uint64_t offset);
   // What is known of [begin, end) is void: the place has new contents. Nobody
   // may hold slices of it.
   void Forget(uint64_t begin, uint64_t end);

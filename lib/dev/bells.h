@@ -49,6 +49,8 @@ class Bells {
   virtual std::unique_ptr<Bell> Hang(const BellPlace& place, std::function<void()> ring) = 0;
   // The same for whoever waits for `fd`, an eventfd that outlives the bell.
   virtual std::unique_ptr<Bell> HangFd(const BellPlace& place, int fd) = 0;
+  // Runs `ready` as a bell rings, while `fd` is readable; the latter outlives the bell.
+  virtual std::unique_ptr<Bell> WatchFd(int fd, std::function<void()> ready) = 0;
   // What is written to `fd` sends the message of the latest Send(), and after Hold() waits
   // for the next. It holds at first. `fd` outlives it. Null: not to be had.
   virtual std::unique_ptr<MessageFd> NewMessageFd(int fd) = 0;

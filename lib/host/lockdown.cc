@@ -160,7 +160,7 @@ class Filter {
  public:
   Filter() : context_(seccomp_init(SCMP_ACT_ERRNO(EPERM)), seccomp_release) {}
 
-  absl::Status Load(bool paths_confined, bool internet) {
+  absl::Status Load(bool paths_confined, bool internet, bool rings) {
     if (context_ == nullptr) return absl::UnimplementedError("seccomp: cannot make a filter");
     for (const int call : kAllowed) Allow(call);
     if (paths_confined) {
@@ -180,6 +180,7 @@ class Filter {
       }
       for (const int call : {SCMP_SYS(connect), SCMP_SYS(bind), SCMP_SYS(listen)}) Allow(call);
     }
+    if (rings) Allow(SCMP_SYS(io_uring_enter));
     // Memory that is written is never executed, and none becomes so.
     Allow(SCMP_SYS(mmap), {SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0)});
     Allow(SCMP_SYS(mprotect), {SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0)});
@@ -244,7 +245,7 @@ absl::StatusOr<LockdownResult> LockDown(const LockdownOptions& options) {
   ASSIGN_OR_RETURN(result.paths, ConfinePaths(options));
   Filter filter;
   result.internet = options.internet;
-  RETURN_IF_ERROR(filter.Load(result.paths, options.internet));
+  RETURN_IF_ERROR(filter.Load(result.paths, options.internet, options.rings));
   return result;
 }
 

@@ -30,6 +30,8 @@ struct LockdownOptions {
   // TCP and UDP sockets (and ICMP echo, as the host allows) can be made, bound and
   // connected, for IPv4 and IPv6; no others.
   bool internet = false;
+  // io_uring of rings that are there; none can be made or changed.
+  bool rings = false;
 };
 
 struct LockdownResult {

@@ -192,6 +192,27 @@ TEST_F(LockdownTest, Kernel) {
   EXPECT_EQ(In([] { return Errno(ioctl(0, TIOCSTI, "x")); }), EPERM);
 }
 
+TEST_F(LockdownTest, RingsThatAreThereWhereTheyAreAskedFor) {
+  const auto attempt = [](bool rings) {
+    const pid_t child = fork();
+    if (child == 0) {
+      LockdownOptions options;
+      options.rings = rings;
+      if (!LockDown(options).ok()) _exit(1);
+      // No descriptor of a ring, and none to be had.
+      const int enter = Errno(syscall(SYS_io_uring_enter, 0, 0, 0, 0, nullptr, 0));
+      const int setup = Errno(syscall(SYS_io_uring_setup, 1, 0));
+      const int change = Errno(syscall(SYS_io_uring_register, 0, 0, nullptr, 0));
+      _exit(enter == (rings ? EOPNOTSUPP : EPERM) && setup == EPERM && change == EPERM ? 0 : 2);
+    }
+    int status = -1;
+    waitpid(child, &status, 0);
+    return status;
+  };
+  EXPECT_EQ(attempt(true), 0);
+  EXPECT_EQ(attempt(false), 0);
+}
+
 TEST_F(LockdownTest, MemoryForCode) {
   EXPECT_EQ(In([] {
               void* p =

@@ -34,6 +34,7 @@ class FakeBells final : public dev::Bells {
     return std::make_unique<Bell>(*this, id);
   }
   std::unique_ptr<dev::Bell> HangFd(const dev::BellPlace&, int) override { return nullptr; }
+  std::unique_ptr<dev::Bell> WatchFd(int, std::function<void()>) override { return nullptr; }
   std::unique_ptr<dev::MessageFd> NewMessageFd(int) override { return nullptr; }
 
   std::vector<uint64_t> addresses() const {

@@ -184,8 +184,14 @@ class Blk : public VirtioDevice {
     if (offset <= kAt && kAt - offset < from.size()) write_back_ = from[kAt - offset] != 0;
   }
 
+  void Started() override {
+    if (options_.ring == nullptr || options_.bells == nullptr) return;
+    ring_bell_ = options_.bells->WatchFd(options_.ring->fd(), [this] { Reap(); });
+  }
   void Notify(unsigned queue) override;
   void Reset() override {
+    ring_bell_.reset();
+    if (options_.ring != nullptr) options_.ring->Cancel();
     background_->Cancel();
     write_back_ = true;
   }
@@ -200,6 +206,13 @@ class Blk : public VirtioDevice {
                           uint64_t bytes);
   uint8_t PrepareRanges(Request& r);
   uint8_t AnswerId(Request& r);
+  // False: in the background, then.
+  bool ByRing(const std::shared_ptr<Request>& r);
+  void InBackground(const std::shared_ptr<Request>& r);
+  void Reap() {
+    options_.ring->Reap();
+    options_.ring->Submit();
+  }
   void Complete(Request& r);
   bool WriteThrough() const {
     if ((transport_->features() & kConfigWce) != 0) return !write_back_;
@@ -214,6 +227,7 @@ class Blk : public VirtioDevice {
   uint64_t sectors_ = 0;
   bool read_only_ = false;
   bool write_back_ = true;
+  std::unique_ptr<dev::Bell> ring_bell_;  // there while the ring is used
 };
 
 BlkConfig Blk::Config() const {
@@ -253,6 +267,12 @@ void Blk::Notify(unsigned queue) {
       --budget;
       if (!Begin(queue, **std::move(chain))) return;
     }
+    if (ring_bell_ != nullptr) {
+      options_.ring->Submit();
+      Reap();
+      // What ended may have broken a queue.
+      if ((q = transport_->queue(queue)) == nullptr) return;
+    }
     if (budget == 0) {
       background_->Post(nullptr, [this, queue] { Notify(queue); });
       return;
@@ -279,9 +299,33 @@ bool Blk::Begin(unsigned queue, Chain chain) {
     Complete(*r);
     return transport_->queue(queue) != nullptr;
   }
+  if (!ByRing(r)) InBackground(r);
+  return transport_->queue(queue) != nullptr;
+}
+
+void Blk::InBackground(const std::shared_ptr<Request>& r) {
   background_->Post([disk = disk_, memory = memory_, r] { r->error = Execute(*disk, *memory, *r); },
                     [this, r] { Complete(*r); });
-  return transport_->queue(queue) != nullptr;
+}
+
+bool Blk::ByRing(const std::shared_ptr<Request>& r) {
+  if (ring_bell_ == nullptr || (r->type != kIn && r->type != kOut) || r->flush_after) return false;
+  std::vector<iovec> pieces = r->pieces.vectors();
+  if (pieces.empty() || pieces.size() > work::Ring::kMaxPieces) return false;
+  const bool write = r->type == kOut;
+  const std::optional<block::Disk::Place> place =
+      disk_->PlaceOf(r->offset, r->pieces.bytes(), write);
+  if (!place.has_value()) return false;
+  return options_.ring->Add(write, place->fd, place->offset, std::move(pieces),
+                            [this, r, until = place->until](int64_t result) mutable {
+                              until.reset();
+                              if (r->type == kIn) r->pieces.MarkWritten(*memory_);
+                              // Short or failed: once more, by who knows why.
+                              if (result != static_cast<int64_t>(r->pieces.bytes())) {
+                                return InBackground(r);
+                              }
+                              Complete(*r);
+                            });
 }
 
 uint8_t Blk::Prepare(Request& r) {

@@ -10,9 +10,11 @@
 
 #include "absl/status/status.h"
 #include "lib/block/disk.h"
+#include "lib/dev/bells.h"
 #include "lib/mem/guest_memory.h"
 #include "lib/virtio/device.h"
 #include "lib/work/background.h"
+#include "lib/work/ring.h"
 
 namespace atl::virtio {
 
@@ -24,6 +26,10 @@ struct BlkOptions {
   std::string serial;
   // Told of each failed request, with the device's lock held: for the log.
   std::function<void(const absl::Status&)> on_error;
+  // Where both are there and a thread can wait for the ring: reads and writes of what
+  // stands in the image's file as it is go that way. Null: none. Both outlive the device.
+  work::Ring* ring = nullptr;
+  dev::Bells* bells = nullptr;
 };
 
 // `memory`, `disk` and `background` outlive the device. Disk calls are made in

@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <sys/epoll.h>
 
+#include <optional>
 #include <utility>
 
 #include "absl/status/statusor.h"
@@ -15,32 +16,39 @@ namespace {
 
 cpu::Doorbell ToCpu(const dev::BellPlace& p) { return {p.port, p.address, p.size, p.value}; }
 
-// A bell that rings in this process. Shared by whoever hung it and the loop: the watch is
-// made and ends on the loop's thread, later than the bell.
+// What the loop waits for: an eventfd of ours that a doorbell writes to, or somebody's
+// descriptor. Shared by whoever hung the bell and the loop: the watch is made and ends on
+// the loop's thread, later than the bell.
 struct Rope {
-  Rope(host::Event e, dev::DeviceLock& l, std::function<void()> r)
-      : event(std::move(e)), lock(l), ring(std::move(r)) {}
+  Rope(std::optional<host::Event> e, int f, dev::DeviceLock& l, std::function<void()> r)
+      : event(std::move(e)), fd(f), lock(l), ring(std::move(r)) {}
 
   void OnReady() {
-    event.Clear();
+    if (event.has_value()) event->Clear();
     dev::DeviceLock::Scope scope(lock);
     if (hangs) ring();
   }
 
-  host::Event event;
+  std::optional<host::Event> event;
+  const int fd;
   dev::DeviceLock& lock;
   const std::function<void()> ring;
   bool hangs = true;                     // under `lock`
   std::unique_ptr<host::FdWatch> watch;  // the loop thread's
 };
 
-class RopeBell final : public dev::Bell {
+class RopeBell : public dev::Bell {
  public:
-  RopeBell(cpu::EventFds& fds, const cpu::Doorbell& at, host::EventLoop& loop,
-           std::shared_ptr<Rope> rope)
-      : fds_(fds), at_(at), loop_(loop), rope_(std::move(rope)) {}
+  RopeBell(host::EventLoop& loop, std::shared_ptr<Rope> rope)
+      : loop_(loop), rope_(std::move(rope)) {
+    loop.Post([&loop, rope = rope_] {
+      absl::StatusOr<std::unique_ptr<host::FdWatch>> watch =
+          loop.Watch(rope->fd, EPOLLIN, [r = rope.get()](uint32_t) { r->OnReady(); });
+      // Only for want of memory; what is rung then is not heard.
+      if (watch.ok()) rope->watch = *std::move(watch);
+    });
+  }
   ~RopeBell() override {
-    fds_.RemoveDoorbell(at_, rope_->event.fd());
     // Held already, but at the machine's end.
     dev::DeviceLock::Scope scope(rope_->lock);
     rope_->hangs = false;
@@ -48,8 +56,6 @@ class RopeBell final : public dev::Bell {
   }
 
  private:
-  cpu::EventFds& fds_;
-  const cpu::Doorbell at_;
   host::EventLoop& loop_;
   const std::shared_ptr<Rope> rope_;
 };
@@ -78,6 +84,18 @@ class Message final : public dev::MessageFd {
   const std::unique_ptr<cpu::InterruptFd> interrupt_;
 };
 
+// A doorbell and who hears it.
+class HeardBell final : public dev::Bell {
+ public:
+  HeardBell(cpu::EventFds& fds, const cpu::Doorbell& at, host::EventLoop& loop,
+            std::shared_ptr<Rope> rope)
+      : rope_bell_(loop, rope), fd_bell_(fds, at, rope->fd) {}
+
+ private:
+  RopeBell rope_bell_;
+  FdBell fd_bell_;  // goes first: what it writes to is open as long as the rope is
+};
+
 class DeviceBells final : public dev::Bells {
  public:
   DeviceBells(const VmEventFds& fds, IoThread& thread, dev::DeviceLock& lock)
@@ -90,22 +108,23 @@ class DeviceBells final : public dev::Bells {
     if (loop == nullptr) return nullptr;
     absl::StatusOr<host::Event> event = host::Event::Create();
     if (!event.ok()) return nullptr;
-    auto rope = std::make_shared<Rope>(*std::move(event), lock_, std::move(ring));
+    const int fd = event->fd();
+    auto rope = std::make_shared<Rope>(*std::move(event), fd, lock_, std::move(ring));
     const cpu::Doorbell at = ToCpu(place);
-    if (!fds->AddDoorbell(at, rope->event.fd()).ok()) return nullptr;
-    loop->Post([loop, rope] {
-      absl::StatusOr<std::unique_ptr<host::FdWatch>> watch =
-          loop->Watch(rope->event.fd(), EPOLLIN, [r = rope.get()](uint32_t) { r->OnReady(); });
-      // Only for want of memory; what is rung then is not heard.
-      if (watch.ok()) rope->watch = *std::move(watch);
-    });
-    return std::make_unique<RopeBell>(*fds, at, *loop, std::move(rope));
+    if (!fds->AddDoorbell(at, fd).ok()) return nullptr;
+    return std::make_unique<HeardBell>(*fds, at, *loop, std::move(rope));
   }
   std::unique_ptr<dev::Bell> HangFd(const dev::BellPlace& place, int fd) override {
     cpu::EventFds* const fds = fds_.get();
     const cpu::Doorbell at = ToCpu(place);
     if (fds == nullptr || !fds->AddDoorbell(at, fd).ok()) return nullptr;
     return std::make_unique<FdBell>(*fds, at, fd);
+  }
+  std::unique_ptr<dev::Bell> WatchFd(int fd, std::function<void()> ready) override {
+    host::EventLoop* const loop = fds_.get() == nullptr ? nullptr : thread_.loop();
+    if (loop == nullptr) return nullptr;
+    return std::make_unique<RopeBell>(
+        *loop, std::make_shared<Rope>(std::nullopt, fd, lock_, std::move(ready)));
   }
   std::unique_ptr<dev::MessageFd> NewMessageFd(int fd) override {
     if (fds_.get() == nullptr) return nullptr;

@@ -50,9 +50,11 @@
 #include "lib/vm/display.h"
 #include "lib/vm/drives.h"
 #include "lib/vm/input.h"
+#include "lib/vm/medium_ports.h"
 #include "lib/vm/networks.h"
 #include "lib/vm/removable.h"
 #include "lib/vm/shadow.h"
+#include "lib/work/ring.h"
 #include "lib/work/worker_pool.h"
 
 namespace atl::vm {
@@ -64,6 +66,8 @@ using dev::Space;
 
 // Disk requests that can be under way at once; more wait in the queues.
 constexpr unsigned kDiskThreads = 4;
+// Of a virtio disk by io_uring; more go to those threads.
+constexpr unsigned kRingEntries = 128;
 
 // COM1 to COM4.
 struct SerialPlace {
@@ -87,67 +91,6 @@ void Discard(GuestMemory& memory, Gpa page) {
   madvise(bytes.data(), bytes.size(), MADV_DONTNEED);
   memory.MarkWritten(page, kPageSize);
 }
-
-// A CD drive, for who changes its medium.
-class CdPort final : public MediumPort {
- public:
-  explicit CdPort(ide::CdDrive& drive) : drive_(drive) {}
-  bool cdrom() const override { return true; }
-  bool tray_open() const override { return drive_.tray_open(); }
-  bool locked() const override { return drive_.locked(); }
-  void OpenTray() override { drive_.OpenTray(); }
-  void CloseTray() override { drive_.CloseTray(); }
-  void RequestEject() override { drive_.RequestEject(); }
-  absl::Status Accepts(const block::Disk& medium) const override {
-    if (medium.size() >= ide::CdDrive::kSectorBytes) return absl::OkStatus();
-    return absl::InvalidArgumentError(
-        absl::StrCat(medium.name(), ": no CD: shorter than a sector of 2048 bytes"));
-  }
-  void Insert(std::shared_ptr<block::Disk> medium, bool at_start) override {
-    at_start ? drive_.Load(std::move(medium)) : drive_.Insert(std::move(medium));
-  }
-  void Remove() override { drive_.Remove(); }
-  void SetTrayHandler(std::function<void(bool open)> handler) override {
-    drive_.SetTrayHandler(std::move(handler));
-  }
-
- private:
-  ide::CdDrive& drive_;
-};
-
-// The same for a floppy drive, which has no tray.
-class FloppyPort final : public MediumPort {
- public:
-  FloppyPort(floppy::Fdc& controller, unsigned drive) : controller_(controller), drive_(drive) {}
-  bool cdrom() const override { return false; }
-  bool tray_open() const override { return false; }
-  bool locked() const override { return false; }
-  void OpenTray() override {}
-  void CloseTray() override {}
-  void RequestEject() override {}
-  absl::Status Accepts(const block::Disk& medium) const override {
-    const std::optional<floppy::Geometry> geometry = floppy::GeometryOf(medium.size());
-    if (!geometry.has_value()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(medium.name(), ": no floppy disk has ", medium.size(), " bytes"));
-    }
-    const floppy::DriveType type = controller_.type(drive_);
-    if (type == floppy::DriveType::kNone || floppy::Takes(type, *geometry)) {
-      return absl::OkStatus();
-    }
-    return absl::InvalidArgumentError(absl::StrCat(
-        medium.name(), ": the drive does not take a disk of ", medium.size(), " bytes"));
-  }
-  void Insert(std::shared_ptr<block::Disk> medium, bool) override {
-    controller_.Insert(drive_, std::move(medium));
-  }
-  void Remove() override { controller_.Remove(drive_); }
-  void SetTrayHandler(std::function<void(bool open)>) override {}
-
- private:
-  floppy::Fdc& controller_;
-  const unsigned drive_;
-};
 
 // The first port's terminal. The port writes under its device's lock, and so
 // does the monitor.
@@ -257,6 +200,9 @@ class PcBoard final : public Board {
   bool SetTextMode() override { return display_ != nullptr && display_->SetTextMode(); }
 
   absl::Status Close() override {
+    for (const DiskRing& r : rings_) {
+      r.lock->Run([&r] { r.ring->Cancel(); });
+    }
     workers_.WaitIdle();
     absl::Status first = drives_.Close();
     first.Update(context_.networks->Close());
@@ -265,6 +211,10 @@ class PcBoard final : public Board {
   }
 
  private:
+  struct DiskRing {
+    std::unique_ptr<work::Ring> ring;
+    DeviceLock* lock;
+  };
   // A device and its lock, for Reset().
   struct Part {
     dev::Device* device;
@@ -348,6 +298,7 @@ class PcBoard final : public Board {
   RemovableDrives removable_;
   work::WorkerPool workers_;
   std::vector<std::unique_ptr<work::Background>> backgrounds_;
+  std::vector<DiskRing> rings_;
   std::vector<std::unique_ptr<IoThread>> io_threads_;
   std::vector<std::unique_ptr<dev::Bells>> bells_;
   std::vector<std::unique_ptr<chr::Stream>> streams_;
@@ -611,7 +562,13 @@ absl::Status PcBoard::BuildDisks() {
     options.serial = drive->serial;
     options.queues = static_cast<uint16_t>(context_.config->vcpus);
     virtio::PciTransportOptions transport;
-    transport.bells = &NewBells(lock, drive->name);
+    transport.bells = options.bells = &NewBells(lock, drive->name);
+    if (context_.rings) {
+      if (std::unique_ptr<work::Ring> ring = work::Ring::Create(kRingEntries)) {
+        options.ring = ring.get();
+        rings_.push_back({std::move(ring), &lock});
+      }
+    }
     AttachFunction(
         lock, virtio::NewVirtioPci(pci_->Wire(pci::DevFn(slot, 0)), context_.memory,
                                    virtio::NewBlk(context_.memory, drive->disk.get(),

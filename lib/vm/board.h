@@ -48,6 +48,8 @@ struct BoardContext {
   std::function<void(pci::PanicEvent)> on_panic;
   // A device's request to a disk failed. On any thread.
   std::function<void(absl::string_view device, bool write, absl::string_view error)> on_disk_error;
+  // Whether virtio disks may use io_uring (lib/work/ring.h).
+  bool rings = false;
   // The VM's, when it is there; outlives the board.
   const VmEventFds* event_fds = nullptr;
   // The hubs, open to the outside; outlives the board's devices.

@@ -14,8 +14,8 @@ namespace atl::vm {
 namespace {
 
 constexpr absl::string_view kGuestReset = "guest-reset";
-// The backend whose counters are the kernel's.
-constexpr absl::string_view kKernelCounts = "kvm";
+// The backend whose counters are the kernel's, and that may have eventfds.
+constexpr absl::string_view kKvm = "kvm";
 // Between two events that tell of a disk's error: a guest can cause many.
 constexpr uint64_t kDiskErrorPauseNs = 100'000'000;
 constexpr uint32_t kTscMsr = 0x10;
@@ -78,6 +78,7 @@ absl::StatusOr<std::unique_ptr<Machine>> Machine::Create(
   context.control = machine;
   context.networks = m->networks_.get();
   context.event_fds = &m->event_fds_;
+  context.rings = selection.backend->name == kKvm;
   context.at_standstill = [machine](std::function<void()> work) {
     machine->AtStandstill(std::move(work));
   };
@@ -110,7 +111,7 @@ absl::StatusOr<std::unique_ptr<Machine>> Machine::Create(
   // 3. vCPUs, each with its view of the bus and its LAPIC's lines.
   BusDevices devices(m->board_->bus());
   ASSIGN_OR_RETURN(m->stats_, MachineStats::Create(config.vcpus, devices.names,
-                                                   selection.backend->name != kKernelCounts));
+                                                   selection.backend->name != kKvm));
   ASSIGN_OR_RETURN(m->vm_, selection.backend->create_vm(selection.options, *m->memory_));
   m->vm_->SetCounters(&m->stats_->vm());
   m->event_fds_.Use(m->vm_->eventfds());

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -58,6 +59,14 @@ class WatchedDisk final : public block::Disk {
   absl::Status WriteZeroes(uint64_t offset, uint64_t length, bool unmap) override {
     ++write_requests_;
     return Note(disk_.WriteZeroes(offset, length, unmap), true);
+  }
+  std::optional<Place> PlaceOf(uint64_t offset, uint64_t length, bool write) override {
+    std::optional<Place> place = disk_.PlaceOf(offset, length, write);
+    if (place.has_value()) {
+      (write ? written_bytes_ : read_bytes_) += length;
+      ++(write ? write_requests_ : read_requests_);
+    }
+    return place;
   }
   absl::Status Discard(uint64_t offset, uint64_t length) override {
     return Note(disk_.Discard(offset, length), true);

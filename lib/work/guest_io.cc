@@ -31,6 +31,17 @@ bool GuestPieces::Append(GuestMemory& memory, Gpa at, uint64_t size) {
   return true;
 }
 
+std::vector<iovec> GuestPieces::vectors() const {
+  std::vector<iovec> out;
+  out.reserve(pieces_.size());
+  for (const Piece& p : pieces_) out.push_back({p.host.data(), p.host.size()});
+  return out;
+}
+
+void GuestPieces::MarkWritten(GuestMemory& memory) const {
+  for (const Piece& p : pieces_) memory.MarkWritten(p.at, p.host.size());
+}
+
 bool GuestPieces::InPlace() const {
   return pieces_.size() <= 1 || bytes_ / pieces_.size() >= kInPlaceBytes;
 }
@@ -67,7 +78,7 @@ absl::Status GuestPieces::ReadAll(block::Disk& disk, uint64_t offset) const {
 
 absl::Status GuestPieces::ReadFrom(block::Disk& disk, uint64_t offset, GuestMemory& memory) const {
   const absl::Status read = ReadAll(disk, offset);
-  for (const Piece& p : pieces_) memory.MarkWritten(p.at, p.host.size());
+  MarkWritten(memory);
   return read;
 }
 

@@ -4,6 +4,8 @@
 #ifndef LIB_WORK_GUEST_IO_H_
 #define LIB_WORK_GUEST_IO_H_
 
+#include <sys/uio.h>
+
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -22,6 +24,9 @@ class GuestPieces {
   bool Append(GuestMemory& memory, Gpa at, uint64_t size);
 
   uint64_t bytes() const { return bytes_; }
+  // For readv and writev. After reading: MarkWritten().
+  std::vector<iovec> vectors() const;
+  void MarkWritten(GuestMemory& memory) const;
   bool empty() const { return pieces_.empty(); }
 
   // On any thread. Small pieces are gathered on the way, so that the disk is
