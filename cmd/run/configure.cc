@@ -310,7 +310,9 @@ absl::StatusOr<Invocation> Configure(const Parsed& args) {
   if (const cli::Given* accel = args.Find("-accel")) {
     m.accel = accel->keys.TextOr("accel", "auto");
     m.kvm_device = accel->keys.TextOr("device", m.kvm_device);
-    m.kernel_lapics = accel->keys.TextOr("kernel-irqchip", "split") == "split";
+    const std::string irqchip = accel->keys.TextOr("kernel-irqchip", "split");
+    m.kernel_lapics = irqchip != "off";
+    m.kernel_chips = irqchip == "on";
     m.translate = accel->keys.OnOr("translate", m.translate);
     m.precise = accel->keys.OnOr("precise", m.precise);
     m.code_bytes = accel->keys.NumberOr("tb-size", m.code_bytes);

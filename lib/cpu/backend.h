@@ -124,7 +124,8 @@ struct InterruptMessage {
   friend bool operator==(const InterruptMessage&, const InterruptMessage&) = default;
 };
 
-class EventFds;  // eventfds.h
+class EventFds;        // eventfds.h
+class InterruptChips;  // chips.h
 
 class Vm {
  public:
@@ -143,6 +144,9 @@ class Vm {
   // none. VcpuBus::EndOfInterrupt() hears of their end.
   virtual void SendInterrupt(const InterruptMessage&) {}
   virtual void SetLevelMessages(std::span<const InterruptMessage, kLevelMessages>) {}
+  // With has_lapics(), and BackendOptions::kernel_chips: the other interrupt controllers
+  // are the VM's, too. Else null.
+  virtual InterruptChips* chips() { return nullptr; }
   // Null where the VM has none.
   virtual EventFds* eventfds() { return nullptr; }
 
@@ -170,6 +174,9 @@ struct BackendOptions {
   std::string device = "/dev/kvm";  // kvm: the node that speaks KVM's ABI
   // kvm: whether the LAPICs are the kernel's, where it offers that.
   bool kernel_lapics = true;
+  // kvm: whether the 8259s, the IOAPIC and the 8254 are the kernel's, and the LAPICs with
+  // them; an error where it offers none.
+  bool kernel_chips = false;
   // soft: whether code that runs often is translated to host code, how much of
   // that each vCPU keeps, and whether arithmetic flags that nothing reads are
   // right in what exceptions push (lib/cpu/soft/translate.h).

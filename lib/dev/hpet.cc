@@ -70,7 +70,7 @@ void Hpet::Reset() {
     t.timer->Disarm();
   }
   config_ = status_ = base_count_ = base_ns_ = 0;
-  replaced_ = false;
+  SetReplaced(false);
 }
 
 uint64_t Hpet::Counter() const {
@@ -184,6 +184,12 @@ uint64_t Hpet::ReadRegister(uint64_t offset) const {
   }
 }
 
+void Hpet::SetReplaced(bool replaced) {
+  if (replaced_.exchange(replaced) != replaced && wiring_.on_replaced) {
+    wiring_.on_replaced(replaced);
+  }
+}
+
 void Hpet::WriteConfig(uint64_t value) {
   const bool was_enabled = enabled();
   const uint64_t counter = Counter();
@@ -194,7 +200,7 @@ void Hpet::WriteConfig(uint64_t value) {
     base_count_ = counter;
     base_ns_ = clock_.NowNs();
   }
-  replaced_ = (config_ & kLegacy) != 0;
+  SetReplaced((config_ & kLegacy) != 0);
   for (unsigned n = 0; n < kTimers; ++n) Arm(n);
 }
 
@@ -284,7 +290,7 @@ void Hpet::VisitState(StateVisitor& v) {
     v.End();
   }
   if (v.loading()) {
-    replaced_ = (config_ & kLegacy) != 0;
+    SetReplaced((config_ & kLegacy) != 0);
     for (unsigned n = 0; n < kTimers; ++n) {
       if (IrqLine* line = LineOf(n); line != nullptr && timers_[n].high) line->Set(true);
       Arm(n);

@@ -9,6 +9,7 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 
 #include "lib/dev/clock.h"
@@ -32,6 +33,9 @@ class Hpet final : public Device {
     IrqLine* irq8 = nullptr;
     std::array<IrqLine*, kPins> pins{};  // IOAPIC pins kFirstPin and up
     MsiSink* msi = nullptr;
+    // Told when the HPET takes the place of the old timers' interrupts, or gives it
+    // back; with the device's lock held. For who does not drive irq0_input().
+    std::function<void(bool replaced)> on_replaced;
   };
   Hpet(const Wiring& wiring, Clock& clock);
 
@@ -79,6 +83,7 @@ class Hpet final : public Device {
   void Settle();  // what timers that interrupt nobody did meanwhile
   void Interrupt(unsigned n);
   IrqLine* LineOf(unsigned n) const;  // null for none
+  void SetReplaced(bool replaced);
   void SetHigh(unsigned n, bool high);
 
   const Wiring wiring_;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lib/dev/hpet.h"
 
+#include <vector>
+
 #include "gtest/gtest.h"
 #include "lib/dev/testing/fakes.h"
 #include "lib/dev/testing/round_trip.h"
@@ -39,6 +41,19 @@ class HpetTest : public testing::Test {
   Hpet::Wiring wiring_;
   std::unique_ptr<Hpet> hpet_;
 };
+
+TEST_F(HpetTest, TellsWhenItTakesTheOldTimersPlace) {
+  std::vector<bool> told;
+  wiring_.on_replaced = [&](bool replaced) { told.push_back(replaced); };
+  hpet_ = std::make_unique<Hpet>(wiring_, clock_);
+  Out(0x10, 1);
+  EXPECT_TRUE(told.empty());
+  Out(0x10, 3);
+  Out(0x10, 2);
+  EXPECT_EQ(told, std::vector<bool>({true}));
+  hpet_->Reset();
+  EXPECT_EQ(told, std::vector<bool>({true, false}));
+}
 
 TEST_F(HpetTest, CapabilitiesAndCounter) {
   EXPECT_EQ(In(4, 4), 10'000'000u);  // femtoseconds

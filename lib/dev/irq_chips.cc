@@ -83,6 +83,7 @@ class IrqChips::Impl final : public ApicFabric {
     const bool level = (sources_ & line_sources_[line]) != 0;
     if (level == ((line_levels_ >> line & 1) != 0)) return;
     line_levels_ ^= 1u << line;
+    if (chips_ != nullptr) return chips_->SetLine(line, level);
     if (line < kIsaIrqs && line != kCascadeIrq) {
       pic_.SetLine(line, level);
       UpdatePic();
@@ -105,6 +106,8 @@ class IrqChips::Impl final : public ApicFabric {
     remote_pending_.store(output, std::memory_order_release);
     if (signals_[0] != nullptr) signals_[0]->SetInterruptLine(output);
   }
+
+  void UseChips(Chips* chips) { chips_ = chips; }
 
   void UseLapics(Lapics* lapics) {
     remote_ = lapics;
@@ -192,6 +195,7 @@ class IrqChips::Impl final : public ApicFabric {
     ioapic_.Reset();
     pic_output_ = pic_.output();
     if (remote_ != nullptr) UseLapics(remote_);
+    if (chips_ != nullptr) chips_->Reset();
     last_chosen_ = 0;
     for (auto& lapic : lapics_) lapic->Reset();
   }
@@ -229,6 +233,7 @@ class IrqChips::Impl final : public ApicFabric {
   // Where they are somebody else's: what it knows of the IOAPIC, and whether vCPU 0
   // has an interrupt of the 8259's to take.
   Lapics* remote_ = nullptr;
+  Chips* chips_ = nullptr;
   std::array<Lapics::Message, kLines> levels_{};
   std::atomic<bool> remote_pending_{false};
   uint32_t last_chosen_ = 0;  // for lowest priority
@@ -258,6 +263,21 @@ void IrqChips::ConnectVcpu(unsigned vcpu, VcpuSignals* signals) {
 void IrqChips::UseLapics(Lapics* lapics) {
   DeviceLock::Scope scope(impl_->lock_);
   impl_->UseLapics(lapics);
+}
+
+void IrqChips::UseChips(Chips* chips) {
+  DeviceLock::Scope scope(impl_->lock_);
+  impl_->UseChips(chips);
+}
+
+void IrqChips::SetLevelTriggered(unsigned irq) {
+  DeviceLock::Scope scope(impl_->lock_);
+  if (impl_->chips_ != nullptr) impl_->chips_->SetLevelTriggered(irq);
+}
+
+void IrqChips::ReplaceTimer(bool replaced) {
+  DeviceLock::Scope scope(impl_->lock_);
+  if (impl_->chips_ != nullptr) impl_->chips_->ReplaceTimer(replaced);
 }
 
 void IrqChips::EndOfInterrupt(uint8_t vector) {

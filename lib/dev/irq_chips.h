@@ -16,6 +16,8 @@
 // those of devices go there, and come back as EndOfInterrupt(). The 8259's output then is
 // what vCPU 0 is asked to take, and LAPIC pages and MSRs are nobody's here.
 //
+// With UseChips() the others are, too: this then only gathers the lines of devices.
+//
 // The LAPIC page is not on the bus since each vCPU has its own at an address of
 // its own: MMIO accesses go to ReadLapic()/WriteLapic() first.
 #ifndef LIB_DEV_IRQ_CHIPS_H_
@@ -61,6 +63,17 @@ class Lapics {
   virtual void SetLevelMessages(std::span<const Message, kPins> pins) = 0;
 };
 
+// 8259s, an IOAPIC and an 8254 that are not IrqChips' and its board's, as lib/cpu's
+// InterruptChips has them. Called with IrqChips' lock held, from any thread.
+class Chips {
+ public:
+  virtual ~Chips() = default;
+  virtual void SetLine(unsigned line, bool high) = 0;
+  virtual void SetLevelTriggered(unsigned irq) = 0;
+  virtual void ReplaceTimer(bool replaced) = 0;
+  virtual void Reset() = 0;
+};
+
 struct IrqChipsConfig {
   unsigned vcpus = 1;  // 1 to IrqChips::kMaxVcpus; the index is the APIC id
   // Of the TSC that guests see: TSC = ns of the clock * tsc_hz / 10^9.
@@ -88,6 +101,12 @@ class IrqChips final : public Device, public MsiSink {
   DeviceLock& lock();
   // Before any vCPU runs, and Reset() after it; null: its own again.
   void UseLapics(Lapics* lapics);
+  // All lines lead there, and nothing is pending here any more; UseLapics() before it.
+  // Before any vCPU runs, and Reset() after it; null: its own again.
+  void UseChips(Chips* chips);
+  // As the trigger registers say it; with UseChips() only.
+  void SetLevelTriggered(unsigned irq);
+  void ReplaceTimer(bool replaced);
   // From any thread: one of those ended this level-triggered vector.
   void EndOfInterrupt(uint8_t vector);
   // Before the vCPU runs; null takes it away.

@@ -673,6 +673,47 @@ TEST_F(IrqChipsTest, OtherLapicsGetTheMessages) {
   EXPECT_FALSE(chips_->WriteApicMsr(0, 0x80F, 0x1FF));
 }
 
+struct FakeChips final : Chips {
+  void SetLine(unsigned line, bool high) override { lines.push_back({line, high}); }
+  void SetLevelTriggered(unsigned irq) override { level = irq; }
+  void ReplaceTimer(bool on) override { replaced = on; }
+  void Reset() override { ++resets; }
+  std::vector<std::pair<unsigned, bool>> lines;
+  unsigned level = 0, resets = 0;
+  bool replaced = false;
+};
+
+TEST_F(IrqChipsTest, OtherChipsGetTheLines) {
+  Make(1);
+  FakeLapics lapics;
+  FakeChips chips;
+  chips_->UseLapics(&lapics);
+  chips_->UseChips(&chips);
+  chips_->Reset();
+  EXPECT_EQ(chips.resets, 1u);
+  InitPics();
+  SetEntry(16, 0x51);
+  // Sharers are one line there, too.
+  const auto a = chips_->NewIsaSource(4), b = chips_->NewIsaSource(4);
+  a->Set(true);
+  b->Set(true);
+  a->Set(false);
+  b->Set(false);
+  chips_->isa_irq(0).Set(true);
+  chips_->ioapic_pin(16).Set(true);
+  const std::vector<std::pair<unsigned, bool>> expected = {
+      {4, true}, {4, false}, {0, true}, {16, true}};
+  EXPECT_EQ(chips.lines, expected);
+  EXPECT_FALSE(chips_->InterruptPending(0));
+  EXPECT_TRUE(lapics.sent.empty());
+  chips_->SendMsi(0xFEE00000, 0x61);
+  EXPECT_EQ(lapics.sent.size(), 1u);
+  chips_->SetLevelTriggered(11);
+  EXPECT_EQ(chips.level, 11u);
+  chips_->ReplaceTimer(true);
+  EXPECT_TRUE(chips.replaced);
+}
+
 TEST_F(IrqChipsTest, The8259sAreTheFirstsWithOtherLapics) {
   Make(2);
   FakeLapics lapics;

@@ -15,6 +15,7 @@ cpu::BackendOptions OptionsOf(const MachineConfig& config) {
   cpu::BackendOptions options;
   options.device = config.kvm_device;
   options.kernel_lapics = config.kernel_lapics;
+  options.kernel_chips = config.kernel_chips;
   options.cpu = config.cpu;
   options.translate = config.translate;
   options.precise = config.precise;

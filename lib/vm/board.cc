@@ -165,6 +165,10 @@ class PcBoard final : public Board {
     RETURN_IF_ERROR(pci::AssignResources(*pci_, windows));
     // PCI interrupts are level-triggered, which the ELCR must say.
     for (const uint8_t irq : windows.pirq) {
+      if (context_.kernel_chips) {
+        irqs_.SetLevelTriggered(irq);
+        continue;
+      }
       const uint64_t port = irq < 8 ? 0x4D0 : 0x4D1;
       const uint64_t old = bus_.Read(Space::kPort, port, 1);
       bus_.Write(Space::kPort, port, 1, old | (1u << (irq & 7)));
@@ -337,6 +341,7 @@ absl::Status PcBoard::Build() {
 }
 
 absl::Status PcBoard::BuildInterrupts() {
+  if (context_.kernel_chips) return absl::OkStatus();
   using dev::IrqChips;
   DeviceLock& lock = irqs_.lock();
   RETURN_IF_ERROR(Ports(lock, irqs_, IrqChips::kPicMaster, 0x20, 2));
@@ -359,16 +364,21 @@ absl::Status PcBoard::BuildTimers() {
     wiring.pins[i] = lines_.back().get();
   }
   wiring.msi = &irqs_;
+  if (context_.kernel_chips) {
+    wiring.on_replaced = [this](bool replaced) { irqs_.ReplaceTimer(replaced); };
+  }
   DeviceLock& hpet_lock = NewLock();
   dev::Hpet& hpet = New<dev::Hpet>(hpet_lock, wiring, hpet_lock.clock());
   RETURN_IF_ERROR(bus_.Map(Space::kMmio, hpet_lock, hpet, 0, dev::Hpet::kBase, dev::Hpet::kSize,
                            {.min_access = 4, .max_access = 8})
                       .status());
 
-  DeviceLock& pit_lock = NewLock();
-  dev::Pit& pit = New<dev::Pit>(pit_lock, hpet.irq0_input(), pit_lock.clock());
-  RETURN_IF_ERROR(Ports(pit_lock, pit, dev::Pit::kCounters, 0x40, 4));
-  RETURN_IF_ERROR(Ports(pit_lock, pit, dev::Pit::kPortB, 0x61, 1));
+  if (!context_.kernel_chips) {
+    DeviceLock& pit_lock = NewLock();
+    dev::Pit& pit = New<dev::Pit>(pit_lock, hpet.irq0_input(), pit_lock.clock());
+    RETURN_IF_ERROR(Ports(pit_lock, pit, dev::Pit::kCounters, 0x40, 4));
+    RETURN_IF_ERROR(Ports(pit_lock, pit, dev::Pit::kPortB, 0x61, 1));
+  }
 
   DeviceLock& rtc_lock = NewLock();
   dev::Rtc& rtc = New<dev::Rtc>(rtc_lock, hpet.irq8_input(), rtc_lock.clock());

@@ -39,6 +39,8 @@ struct BoardContext {
   host::EventLoop* loop = nullptr;
   MachineClock* clock = nullptr;
   dev::SystemControl* control = nullptr;
+  // The VM has the 8259s, the IOAPIC and the 8254 itself (IrqChips::UseChips()).
+  bool kernel_chips = false;
   // Runs work on the loop thread while all vCPUs stand still, before the
   // calling vCPU's next instruction.
   std::function<void(std::function<void()>)> at_standstill;

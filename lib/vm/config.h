@@ -117,6 +117,7 @@ struct MachineConfig {
   std::string accel = "auto";  // auto, or a backend's name
   std::string kvm_device = "/dev/kvm";
   bool kernel_lapics = true;  // kvm: where it has them
+  bool kernel_chips = false;  // kvm: the other interrupt controllers and the 8254 too
   std::string cpu = "max";    // max or base, as cpu::BackendOptions has it
   // The software CPU's, see cpu::BackendOptions.
   bool translate = true, precise = false, verify = false;

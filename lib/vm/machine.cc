@@ -14,7 +14,8 @@ namespace atl::vm {
 namespace {
 
 constexpr absl::string_view kGuestReset = "guest-reset";
-// The backend whose counters are the kernel's, and that may have eventfds.
+// The backend whose counters and interrupt controllers are the kernel's, and that may
+// have eventfds.
 constexpr absl::string_view kKvm = "kvm";
 // Between two events that tell of a disk's error: a guest can cause many.
 constexpr uint64_t kDiskErrorPauseNs = 100'000'000;
@@ -77,6 +78,7 @@ absl::StatusOr<std::unique_ptr<Machine>> Machine::Create(
   context.clock = &m->clock_;
   context.control = machine;
   context.networks = m->networks_.get();
+  context.kernel_chips = config.kernel_chips && selection.backend->name == kKvm;
   context.event_fds = &m->event_fds_;
   context.rings = selection.backend->name == kKvm;
   context.at_standstill = [machine](std::function<void()> work) {
@@ -119,6 +121,10 @@ absl::StatusOr<std::unique_ptr<Machine>> Machine::Create(
     m->lapics_ = std::make_unique<VmLapics>(*m->vm_);
     m->board_->irqs().UseLapics(m->lapics_.get());
   }
+  if (cpu::InterruptChips* chips = m->vm_->chips()) {
+    m->chips_ = std::make_unique<VmChips>(*chips);
+    m->board_->irqs().UseChips(m->chips_.get());
+  }
   for (unsigned i = 0; i < config.vcpus; ++i) {
     m->buses_.push_back(std::make_unique<MachineVcpuBus>(i, m->board_->bus(), m->board_->irqs(),
                                                          m->clock_, m->stats_->vcpu(i), devices));
@@ -144,6 +150,7 @@ Machine::~Machine() {
   threads_.reset();
   if (board_ != nullptr) {
     for (unsigned i = 0; i < signals_.size(); ++i) board_->irqs().ConnectVcpu(i, nullptr);
+    board_->irqs().UseChips(nullptr);
     board_->irqs().UseLapics(nullptr);
   }
   vcpus_.clear();

@@ -146,6 +146,7 @@ class Machine final : public dev::SystemControl, public MachineControl {
   std::vector<std::unique_ptr<cpu::Vcpu>> vcpus_;
   std::vector<std::unique_ptr<MachineVcpuSignals>> signals_;
   std::unique_ptr<VmLapics> lapics_;  // where the VM has them
+  std::unique_ptr<VmChips> chips_;    // the same
   std::unique_ptr<VcpuThreads> threads_;
   std::atomic<uint64_t> last_disk_error_{0};  // when an event told of one, host nanoseconds
   RunState state_ = RunState::kPrelaunch;     // the loop thread's

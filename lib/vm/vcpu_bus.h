@@ -12,6 +12,7 @@
 
 #include "absl/status/statusor.h"
 #include "lib/cpu/backend.h"
+#include "lib/cpu/chips.h"
 #include "lib/dev/bus.h"
 #include "lib/dev/clock.h"
 #include "lib/dev/device_lock.h"
@@ -177,6 +178,19 @@ class MachineVcpuSignals final : public dev::VcpuSignals {
 
  private:
   cpu::Vcpu& vcpu_;
+};
+
+// The other interrupt controllers, where the VM has them.
+class VmChips final : public dev::Chips {
+ public:
+  explicit VmChips(cpu::InterruptChips& chips) : chips_(chips) {}
+  void SetLine(unsigned line, bool high) override { chips_.SetLine(line, high); }
+  void SetLevelTriggered(unsigned irq) override { chips_.SetLevelTriggered(irq); }
+  void ReplaceTimer(bool replaced) override { chips_.ReplaceTimer(replaced); }
+  void Reset() override { (void)chips_.Reset(); }
+
+ private:
+  cpu::InterruptChips& chips_;
 };
 
 // LAPICs that the VM has itself.

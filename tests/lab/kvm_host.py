@@ -27,7 +27,7 @@ ISOLINUX = ["/usr/lib/ISOLINUX/isolinux.bin", "/usr/lib/syslinux/modules/bios/ld
 KERNEL_FOLDERS = "/sys/kernel/debug/kvm/%d-*"
 
 
-class Kvm(unittest.TestCase):
+class Host(unittest.TestCase):
     def setUp(self):
         self.dir = tempfile.TemporaryDirectory(dir="/tmp")  # short enough for sockets
         os.chdir(self.dir.name)
@@ -52,6 +52,8 @@ class Kvm(unittest.TestCase):
         return subprocess.run([STAT, "-1", "-s", "0.05", *args], check=True, text=True,
                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE).stdout
 
+
+class Kvm(Host):
     def test_linux_and_its_counters(self):
         began = time.monotonic()
         c = self.linux()
@@ -117,6 +119,47 @@ class Kvm(unittest.TestCase):
         self.assertIn(subprocess.run([IMG, "check", "disk.qcow2"]).returncode, (0, 3))
         # And another starts.
         c = self.linux()
+        c.expect(PROMPT)
+        c.type("poweroff")
+        self.assertEqual(c.wait(), 0, c.text[-2000:])
+
+
+class Irqchips(Host):
+    """Where the interrupt controllers are; ATOLL_NODE is another node than /dev/kvm."""
+
+    def boot(self, where):
+        accel = "kvm,kernel-irqchip=" + where
+        if "ATOLL_NODE" in os.environ:
+            accel += ",device=" + os.environ["ATOLL_NODE"]
+        for cpus in (1, 2):
+            began = time.monotonic()
+            c = self.linux("-smp", str(cpus), accel=accel)
+            c.expect(PROMPT)
+            print("%s, %d: %.1f s to the shell" % (where, cpus, time.monotonic() - began))
+            self.assertEqual(c.command("nproc").strip().splitlines()[-1], str(cpus))
+            # By interrupts of the disk, the timer and the serial port.
+            c.command("dd if=/dev/urandom of=/blob bs=64k count=16; sync; sleep 0.2")
+            text = c.command("cat /proc/interrupts")
+            counts = {line.split()[0]: sum(int(n) for n in line.split()[1:1 + cpus])
+                      for line in text.splitlines() if re.match(r" *\S+: +\d", line)}
+            self.assertGreater(counts["LOC:"], 10, text)
+            self.assertTrue(any("ttyS0" in line for line in text.splitlines()), text)
+            c.type("poweroff")
+            self.assertEqual(c.wait(), 0, c.text[-2000:])
+
+    def test_on(self):
+        self.boot("on")
+
+    def test_split(self):
+        self.boot("split")
+
+    def test_off(self):
+        self.boot("off")
+
+    def test_reboot_on(self):
+        c = self.linux("-smp", "2", accel="kvm,kernel-irqchip=on")
+        c.expect(PROMPT)
+        c.type("reboot -f")
         c.expect(PROMPT)
         c.type("poweroff")
         self.assertEqual(c.wait(), 0, c.text[-2000:])

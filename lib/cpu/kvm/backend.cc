@@ -41,7 +41,7 @@ Verdict Probe(const BackendOptions& options) {
 }
 
 absl::StatusOr<std::unique_ptr<Vm>> CreateVm(const BackendOptions& options, GuestMemory& memory) {
-  return kvm::KvmVm::Create(DeviceOf(options), memory, options.kernel_lapics);
+  return kvm::KvmVm::Create(DeviceOf(options), memory, options.kernel_lapics, options.kernel_chips);
 }
 
 }  // namespace

@@ -19,7 +19,8 @@ namespace {
 struct RoutingTable {  // struct kvm_irq_routing
   uint32_t count = 0;
   uint32_t flags = 0;
-  kvm_irq_routing_entry entries[Vm::kLevelMessages + EventFds::kMaxInterrupts];
+  // A pin leads to one of the 8259s and to the IOAPIC.
+  kvm_irq_routing_entry entries[2 * Vm::kLevelMessages + EventFds::kMaxInterrupts];
 
   void Add(uint32_t gsi, const InterruptMessage& message) {
     kvm_irq_routing_entry& e = entries[count++];
@@ -30,8 +31,18 @@ struct RoutingTable {  // struct kvm_irq_routing
     e.u.msi.address_hi = static_cast<uint32_t>(message.address >> 32);
     e.u.msi.data = message.data;
   }
+  void Add(uint32_t gsi, uint32_t chip, uint32_t pin) {
+    kvm_irq_routing_entry& e = entries[count++];
+    e = {};
+    e.gsi = gsi;
+    e.type = KVM_IRQ_ROUTING_IRQCHIP;
+    e.u.irqchip.irqchip = chip;
+    e.u.irqchip.pin = pin;
+  }
 };
 constexpr unsigned long kSetGsiRouting = _IOC(_IOC_WRITE, KVMIO, 0x6A, 8);
+
+constexpr unsigned kIsaIrqs = 16, kTimerIrq = 0, kTimerPin = 2, kCascadeIrq = 2;
 
 constexpr uint32_t Gsi(unsigned route) { return Vm::kLevelMessages + route; }
 
@@ -123,11 +134,24 @@ void KvmEventFds::SetLevelMessages(std::span<const InterruptMessage, Vm::kLevelM
   (void)WriteTable();
 }
 
+absl::Status KvmEventFds::UseChips() {
+  MutexLock lock(&mu_);
+  chips_ = true;
+  return WriteTable();
+}
+
 // KVM looks in the table for whose end to come back, too: an entry a pin.
 absl::Status KvmEventFds::WriteTable() {
   const auto table = std::make_unique<RoutingTable>();
   for (unsigned pin = 0; pin < pins_.size(); ++pin) {
-    if (pins_[pin].data != 0) table->Add(pin, pins_[pin]);
+    if (!chips_) {
+      if (pins_[pin].data != 0) table->Add(pin, pins_[pin]);
+      continue;
+    }
+    if (pin == kCascadeIrq) continue;
+    if (pin < 8) table->Add(pin, KVM_IRQCHIP_PIC_MASTER, pin);
+    if (pin >= 8 && pin < kIsaIrqs) table->Add(pin, KVM_IRQCHIP_PIC_SLAVE, pin - 8);
+    table->Add(pin, KVM_IRQCHIP_IOAPIC, pin == kTimerIrq ? kTimerPin : pin);
   }
   for (unsigned i = 0; i < routes_.size(); ++i) {
     if (routes_[i].message.has_value()) table->Add(Gsi(i), *routes_[i].message);

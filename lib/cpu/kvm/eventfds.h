@@ -26,6 +26,8 @@ class KvmEventFds final : public EventFds {
   absl::StatusOr<std::unique_ptr<InterruptFd>> NewInterrupt(int fd) override;
 
   void SetLevelMessages(std::span<const InterruptMessage, Vm::kLevelMessages> pins);
+  // The pins are the kernel's own controllers' (chips.h), and lead there.
+  absl::Status UseChips();
 
  private:
   class Interrupt;
@@ -39,6 +41,7 @@ class KvmEventFds final : public EventFds {
   const int vm_;
   const bool any_size_;
   Mutex mu_;
+  bool chips_ ABSL_GUARDED_BY(mu_) = false;
   std::array<InterruptMessage, Vm::kLevelMessages> pins_ ABSL_GUARDED_BY(mu_){};
   struct Route {
     bool taken = false;

@@ -88,7 +88,7 @@ UniqueFd OpenStats(int fd) {
 }
 
 absl::StatusOr<std::unique_ptr<KvmVm>> KvmVm::Create(const std::string& device, GuestMemory& memory,
-                                                     bool kernel_lapics) {
+                                                     bool kernel_lapics, bool kernel_chips) {
   ASSIGN_OR_RETURN(const UniqueFd kvm, OpenDevice(device));
   int fd;
   do {
@@ -96,7 +96,7 @@ absl::StatusOr<std::unique_ptr<KvmVm>> KvmVm::Create(const std::string& device, 
   } while (fd < 0 && errno == EINTR);
   if (fd < 0) return ErrnoError(errno, absl::StrCat(device, ": KVM_CREATE_VM"));
   std::unique_ptr<KvmVm> vm(new KvmVm(UniqueFd(fd), memory));
-  RETURN_IF_ERROR(Annotate(vm->Prepare(kvm.get(), kernel_lapics), device));
+  RETURN_IF_ERROR(Annotate(vm->Prepare(kvm.get(), kernel_lapics, kernel_chips), device));
   vm->stats_ = OpenStats(vm->fd());
   memory.AddListener(vm.get());
   return vm;
@@ -104,7 +104,7 @@ absl::StatusOr<std::unique_ptr<KvmVm>> KvmVm::Create(const std::string& device, 
 
 KvmVm::~KvmVm() { memory_.RemoveListener(this); }
 
-absl::Status KvmVm::Prepare(int device, bool kernel_lapics) {
+absl::Status KvmVm::Prepare(int device, bool kernel_lapics, bool kernel_chips) {
   // SA_RESTART would send the thread back into KVM_RUN.
   struct sigaction action {};
   action.sa_handler = OnKick;
@@ -135,8 +135,11 @@ absl::Status KvmVm::Prepare(int device, bool kernel_lapics) {
   const auto offers = [device](int capability) {
     return ioctl(device, KVM_CHECK_EXTENSION, capability) > 0;
   };
-  if (kernel_lapics && offers(KVM_CAP_SPLIT_IRQCHIP) && offers(KVM_CAP_SIGNAL_MSI) &&
-      offers(KVM_CAP_IRQ_ROUTING)) {
+  if (kernel_chips) {
+    ASSIGN_OR_RETURN(chips_, KvmChips::Create(device, vm_.get()));
+    has_lapics_ = true;
+  } else if (kernel_lapics && offers(KVM_CAP_SPLIT_IRQCHIP) && offers(KVM_CAP_SIGNAL_MSI) &&
+             offers(KVM_CAP_IRQ_ROUTING)) {
     kvm_enable_cap split{};
     split.cap = KVM_CAP_SPLIT_IRQCHIP;
     split.args[0] = kLevelMessages;
@@ -145,6 +148,7 @@ absl::Status KvmVm::Prepare(int device, bool kernel_lapics) {
   // Interrupts by eventfd need LAPICs to send them to.
   has_eventfds_ = has_lapics_ && offers(KVM_CAP_IOEVENTFD) && offers(KVM_CAP_IRQFD);
   routes_ = std::make_unique<KvmEventFds>(vm_.get(), offers(KVM_CAP_IOEVENTFD_ANY_LENGTH));
+  if (chips_ != nullptr) RETURN_IF_ERROR(routes_->UseChips());
 
   auto list = std::make_unique<CpuidList>();
   list->count = static_cast<uint32_t>(std::size(list->entries));

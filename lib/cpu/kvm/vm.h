@@ -24,6 +24,7 @@
 #include "absl/strings/string_view.h"
 #include "lib/base/unique_fd.h"
 #include "lib/cpu/backend.h"
+#include "lib/cpu/kvm/chips.h"
 #include "lib/cpu/kvm/eventfds.h"
 #include "lib/mem/guest_memory.h"
 
@@ -60,10 +61,12 @@ inline constexpr unsigned long kSetCpuid2 = _IOC(_IOC_WRITE, KVMIO, 0x90, 8);
 
 class KvmVm : public Vm, private SlotListener {
  public:
-  // `kernel_lapics`: the kernel's where it offers that.
+  // `kernel_lapics`: the kernel's where it offers that; `kernel_chips`: the other
+  // interrupt controllers and the 8254 too, or an error.
   static absl::StatusOr<std::unique_ptr<KvmVm>> Create(const std::string& device,
                                                        GuestMemory& memory,
-                                                       bool kernel_lapics = false);
+                                                       bool kernel_lapics = false,
+                                                       bool kernel_chips = false);
   ~KvmVm() override;
 
   absl::StatusOr<std::unique_ptr<Vcpu>> CreateVcpu(const VcpuConfig& config) override;
@@ -76,6 +79,7 @@ class KvmVm : public Vm, private SlotListener {
   void SetLevelMessages(std::span<const InterruptMessage, kLevelMessages> pins) override {
     routes_->SetLevelMessages(pins);
   }
+  InterruptChips* chips() override { return chips_.get(); }
   EventFds* eventfds() override { return has_eventfds_ ? routes_.get() : nullptr; }
 
   // snapshot.cc.
@@ -96,7 +100,7 @@ class KvmVm : public Vm, private SlotListener {
 
  private:
   KvmVm(UniqueFd vm, GuestMemory& memory) : vm_(std::move(vm)), memory_(memory) {}
-  absl::Status Prepare(int device, bool kernel_lapics);
+  absl::Status Prepare(int device, bool kernel_lapics, bool kernel_chips);
   void OnSlotsChanged() override;
   absl::Status SetSlot(uint32_t slot, const MemorySlot& what);
 
@@ -108,6 +112,7 @@ class KvmVm : public Vm, private SlotListener {
   bool has_lapics_ = false;
   bool has_eventfds_ = false;
   std::unique_ptr<KvmEventFds> routes_;
+  std::unique_ptr<KvmChips> chips_;
   uint64_t saved_at_ = 0;
   // KVM's slots by number; size 0: free.
   std::vector<MemorySlot> slots_;
