@@ -7,6 +7,9 @@
 // kernel's log has no complaint; its memory has not grown. A round is a function of its seed as
 // far as threads let it be; the seed of the last one is printed.
 //
+// In lab-vmx guests do not run: Bochs leaves none whose interrupts are off, and random code has
+// them off soon. All else is done there as well.
+//
 // usage: ioctl_fuzz DEVICE SEED SECONDS
 #include <dirent.h>
 #include <errno.h>
@@ -36,6 +39,7 @@
 namespace {
 
 const char* device;
+bool guests_run;
 
 class Random {
  public:
@@ -449,6 +453,7 @@ void Run(Random& r, int vcpu) {
     }
     Ioctl(vcpu, KVM_SET_REGS, At(&regs));
   }
+  if (!guests_run) return;
   for (uint64_t i = r.Below(8); i > 0; --i) Ioctl(vcpu, KVM_RUN, 0);
 }
 
@@ -459,6 +464,7 @@ void Generic(Random& r) {
   unsigned long request = table.requests[r.Below(table.n)];
   if (r.One(16)) request = _IOC(r.Below(4), KVMIO, r.Below(256), r.One(2) ? r.Below(64) * 8 : 0);
   if (request == KVM_CREATE_VM || request == KVM_CREATE_VCPU) return;
+  if (request == KVM_RUN && !guests_run) return;
   uint64_t argument = At(buffer);
   r.Fill(buffer, _IOC_SIZE(request) ? _IOC_SIZE(request) + 64 : 256);
   if (r.One(2)) {  // counts of arrays are the first field
@@ -692,6 +698,9 @@ bool Ends(pid_t child, double seconds, int* status) {
 int main(int argc, char** argv) {
   if (argc != 4) return 2;
   device = argv[1];
+  const char* const lab = getenv("LAB");
+  guests_run = !lab || strcmp(lab, "vmx") != 0;
+  if (!guests_run) printf("guests do not run here\n");
   const uint64_t seed = strtoull(argv[2], nullptr, 0);
   const double seconds = atof(argv[3]);
   setvbuf(stdout, nullptr, _IOLBF, 0);
