@@ -349,7 +349,8 @@ int main(int argc, char** argv) {
   }
   stop = true;
   pthread_join(thread, nullptr);
-  good &= Counted() & !log.Complains();
+  good = Counted() && good;
+  good = !log.Complains() && good;
   printf("%s\n", good ? "ok" : "FAILED");
   return good ? 0 : 1;
 }
