@@ -136,6 +136,7 @@ int atl_check_extension(long cap)
 	case KVM_CAP_VCPU_EVENTS:
 	case KVM_CAP_USER_NMI:
 	case KVM_CAP_DEBUGREGS:
+	case KVM_CAP_XSAVE:
 	case KVM_CAP_READONLY_MEM:
 	case KVM_CAP_IMMEDIATE_EXIT:
 	case KVM_CAP_GET_TSC_KHZ:
@@ -179,7 +180,6 @@ int atl_check_extension(long cap)
 	case KVM_CAP_ADJUST_CLOCK:
 		return !atl_clock_usable() ? 0 :
 		       KVM_CLOCK_TSC_STABLE | KVM_CLOCK_REALTIME | KVM_CLOCK_HOST_TSC;
-	case KVM_CAP_XSAVE:
 	case KVM_CAP_XCRS:
 		return boot_cpu_has(X86_FEATURE_XSAVE);
 	case KVM_CAP_X86_USER_SPACE_MSR:

@@ -67,6 +67,7 @@ constexpr MsrInfo kTable[] = {
     {0x400, 0x47F, "MC", kRegister},
     {0x480, 0x493, "VMX", kNone, kNested},
     {0x4C1, 0x4C8, "PMC_FULL", kNone, kCounters},
+    {0x4D0, 0x4D0, "MCG_EXT_CTL", kRegister},
     {0x560, 0x58F, "RTIT", kNone, kBranches},
     {0x600, 0x600, "DS_AREA", kNone, kCounters},
     {0x606, 0x641, "RAPL", kNone, kConstant},

@@ -33,7 +33,7 @@ namespace {
 constexpr uint32_t kMsrTsc = 0x10;
 // XSAVE's standard form without what CPUID 0xD adds.
 constexpr size_t kLeastXsave = 576, kXstateBvAt = 512, kAvxBytes = 256;
-constexpr uint64_t kAvx = 4;
+constexpr uint64_t kX87 = 1, kAvx = 4;
 // KVM takes rates this near for the same; parts of a million.
 constexpr uint64_t kTscTolerance = 250;
 constexpr uint8_t kDebugVector = 1;
@@ -118,7 +118,8 @@ absl::Status VcpuState::SavePdptes(SavedVcpu* out) {
 }
 
 absl::Status VcpuState::SaveFpu(SavedVcpu* out) {
-  if (!Offers(KVM_CAP_XSAVE) || !Offers(KVM_CAP_XCRS)) {
+  // KVM_GET_FPU would leave MXCSR out; this one is there without XSAVE, too.
+  if (!Offers(KVM_CAP_XSAVE)) {
     return absl::UnimplementedError("vCPU state: xsave: this KVM does not give it");
   }
   out->xsave.resize(XsaveBytes());
@@ -130,6 +131,7 @@ absl::Status VcpuState::SaveFpu(SavedVcpu* out) {
   std::memcpy(&parts, out->xsave.data() + kXstateBvAt, sizeof parts);
   const size_t least = (parts & kAvx) != 0 ? kLeastXsave + kAvxBytes : kLeastXsave;
   while (out->xsave.size() > least && out->xsave.back() == 0) out->xsave.pop_back();
+  if (!Offers(KVM_CAP_XCRS)) return absl::OkStatus();
   kvm_xcrs xcrs{};
   RETURN_IF_ERROR(Call(KVM_GET_XCRS, &xcrs, "xcr0"));
   for (uint32_t i = 0; i < std::min<uint32_t>(xcrs.nr_xcrs, KVM_MAX_XCRS); ++i) {
@@ -257,6 +259,9 @@ absl::Status VcpuState::LoadFpu(const SavedVcpu& in) {
   if (in.xsave.size() < kLeastXsave || in.xsave.size() > kMaxXsaveBytes) {
     return Refuse("xsave", absl::StrCat(in.xsave.size(), " bytes, at least ", kLeastXsave));
   }
+  if (!Offers(KVM_CAP_XCRS) && in.xcr0 != kX87) {
+    return Refuse("xcr0", absl::StrFormat("0x%x, the processor has no XSAVE", in.xcr0));
+  }
   const size_t room = XsaveBytes();
   std::vector<uint8_t> area = in.xsave;
   if (std::any_of(area.begin() + static_cast<ptrdiff_t>(std::min(room, area.size())), area.end(),
@@ -269,6 +274,7 @@ absl::Status VcpuState::LoadFpu(const SavedVcpu& in) {
     std::memcpy(&parts, area.data() + kXstateBvAt, sizeof parts);
     return Annotate(set, absl::StrFormat("components 0x%x", parts));
   }
+  if (!Offers(KVM_CAP_XCRS)) return absl::OkStatus();
   kvm_xcrs xcrs{};
   xcrs.nr_xcrs = 1;
   xcrs.xcrs[0].value = in.xcr0;
@@ -350,6 +356,8 @@ absl::Status VcpuState::LoadLapic(const SavedVcpu& in) {
 
 absl::Status VcpuState::LoadTsc(const SavedVcpu& in) {
   const auto here = static_cast<uint64_t>(std::max(ioctl(fd_, KVM_GET_TSC_KHZ, 0), 0));
+  // To KVM it would be the host's own.
+  if (in.tsc_khz == 0 && here != 0) return Refuse("tsc_khz", "0");
   const uint64_t apart = here > in.tsc_khz ? here - in.tsc_khz : in.tsc_khz - here;
   if (apart > here * kTscTolerance / 1000000 &&
       ioctl(fd_, KVM_SET_TSC_KHZ, static_cast<unsigned long>(in.tsc_khz)) != 0) {
