@@ -321,7 +321,8 @@ program real_strings
   mov $0x8300, %edi
   mov $0x8100, %esi
   mov $5, %ecx
-  addr32 rep movsl
+  .byte 0x67                     // by 32-bit addresses
+  rep movsl
   mov %edi, 0x8010
   mov %ecx, 0x8014
   end
@@ -431,13 +432,14 @@ program real_big
   mov %eax, %cr0
   mov $0x12345678, %eax
   mov $0x50000, %esi
-  addr32 mov %eax, (%esi)
-  addr32 incl 4(%esi)
-  addr32 mov 0x110000, %ecx     // a device
+  mov %eax, (%esi)
+  incl 4(%esi)
+  mov $0x110000, %edi           // a device
+  mov (%edi), %ecx
   mov %ecx, 0x8000
   xor %cx, %cx
   mov %cx, %ds
-  addr32 mov (%esi), %eax       // still: a load in real mode keeps the limit
+  mov (%esi), %eax       // still: a load in real mode keeps the limit
   mov %eax, 0x8004
   smsw %ax
   and $0x3F, %ax
@@ -612,7 +614,7 @@ code16:
 program segment_access
   call real_start
   mov $0x10000, %esi
-  faults addr32 movb (%esi), %al
+  faults movb (%esi), %al
   faults movw 0xFFFF, %ax
   enter_protected
   mov $LIMITED, %eax

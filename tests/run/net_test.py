@@ -22,7 +22,7 @@ import threading
 import time
 import unittest
 
-from console import PROMPT, Console
+from console import ACCEL, PROMPT, Console
 
 # Each card and the driver that Linux has for it.
 DRIVERS = {"virtio": "virtio_net", "e1000": "e1000", "rtl8139": "8139cp", "rtl8139c": "8139too",
@@ -147,7 +147,7 @@ class Net(unittest.TestCase):
 
     def args(self, *network, address=GUEST):
         nic = "nic,vlan=1,model=" + MODEL
-        return ["-accel", "soft", "-m", str(128 + 2 * min(MIB, MOST_KEPT)), "-nographic", "-kernel", VMLINUZ,
+        return ["-accel", ACCEL, "-m", str(128 + 2 * min(MIB, MOST_KEPT)), "-nographic", "-kernel", VMLINUZ,
                 "-initrd", INITRD, "-append",
                 "console=ttyS0 quiet nic=%s ip=%s/24" % (DRIVERS[MODEL], address), "-net", nic,
                 *network]
