@@ -291,9 +291,9 @@ void Capabilities() {
   for (int cap = 0; cap < 300; ++cap) {
     bool claimed = false;
     for (int c : kClaimed) claimed |= c == cap;
-    // In lab-vmx the kernel does without XSAVE.
+    // In lab-vmx the kernel does without XSAVE; the FPU is still given in its form.
     unsigned eax, ebx, ecx, edx;
-    if (cap == KVM_CAP_XSAVE || cap == KVM_CAP_XCRS)
+    if (cap == KVM_CAP_XCRS)
       claimed = __get_cpuid(1, &eax, &ebx, &ecx, &edx) && (ecx & bit_OSXSAVE);
     // Its one quirk is SVM's.
     if (ours && cap == KVM_CAP_DISABLE_QUIRKS2) claimed = InLab("svm");
