@@ -52,7 +52,7 @@ using testing::ElementsAre;
 
 constexpr uint64_t kRam = 4 << 20, kCodeAt = 0x100000, kStack = 0x200000, kShared = 0x300200;
 constexpr uint64_t kIdt = 0x1000, kGdt = 0x2000, kTss = 0x3000, kTables = 0x10000;
-constexpr uint16_t kSay = 0x80, kEnd = 0x81;
+constexpr uint16_t kEnd = 0x81;
 constexpr uint8_t kNmiVector = 2, kTick = 0x30, kInterrupt = 0x31;
 
 struct Kind {
