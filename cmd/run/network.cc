@@ -96,11 +96,10 @@ constexpr Option kTapKeys[] = {
      .help = "leave checksums and segmentation to the host",
      .default_text = "on"},
     {.name = "vhost",
-     .arg = "off",
-     .kind = Kind::kEnum,
-     .help = "accepted: off, always",
-     .default_text = "off",
-     .choices = "off"},
+     .arg = "on|off",
+     .kind = Kind::kBool,
+     .help = "on KVM, a virtio card is served by the kernel (vhost_net)",
+     .default_text = "off"},
 };
 
 constexpr Option kStreamKeys[] = {
@@ -465,6 +464,7 @@ absl::Status Networks::AddBackend(const Item& item, std::string hub) {
     backend.script = program("script");
     backend.down_script = program("downscript");
     backend.vnet_header = item.keys.OnOr("vnet_hdr", true);
+    backend.vhost = item.keys.OnOr("vhost", false);
   }
   machine_.backends.push_back(std::move(backend));
   return absl::OkStatus();

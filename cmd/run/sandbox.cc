@@ -58,6 +58,7 @@ absl::StatusOr<host::LockdownOptions> Needs(const Invocation& invocation) {
   }
   // lib/vm makes them, restricted to reads and writes, for KVM's guests.
   out.rings = m.accel != "soft";
+  for (const vm::BackendConfig& b : m.backends) out.vhost |= b.vhost;
   if (invocation.screendump) out.write.push_back(FolderOf(invocation.screendump->file));
   return out;
 }

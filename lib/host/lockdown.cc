@@ -155,12 +155,14 @@ constexpr uint64_t kRequestFamilies[] = {0xAE00, 0x1200};
 
 // Of an open tap: what the guest's driver leaves to the host changes as it starts.
 constexpr uint64_t kTapOffloads = TUNSETOFFLOAD;
+// vhost's family, where it is asked for.
+constexpr uint64_t kVhostRequests = 0xAF00;
 
 class Filter {
  public:
   Filter() : context_(seccomp_init(SCMP_ACT_ERRNO(EPERM)), seccomp_release) {}
 
-  absl::Status Load(bool paths_confined, bool internet, bool rings) {
+  absl::Status Load(bool paths_confined, const LockdownOptions& options) {
     if (context_ == nullptr) return absl::UnimplementedError("seccomp: cannot make a filter");
     for (const int call : kAllowed) Allow(call);
     if (paths_confined) {
@@ -170,7 +172,7 @@ class Filter {
       Allow(SCMP_SYS(open), {SCMP_A1(SCMP_CMP_MASKED_EQ, kWriting, O_RDONLY)});
       Allow(SCMP_SYS(openat), {SCMP_A2(SCMP_CMP_MASKED_EQ, kWriting, O_RDONLY)});
     }
-    if (internet) {
+    if (options.internet) {
       for (const uint64_t family : {AF_INET, AF_INET6}) {
         for (const uint64_t type : {SOCK_STREAM, SOCK_DGRAM}) {
           // Beside the type stand SOCK_NONBLOCK and SOCK_CLOEXEC.
@@ -180,7 +182,10 @@ class Filter {
       }
       for (const int call : {SCMP_SYS(connect), SCMP_SYS(bind), SCMP_SYS(listen)}) Allow(call);
     }
-    if (rings) Allow(SCMP_SYS(io_uring_enter));
+    if (options.rings) Allow(SCMP_SYS(io_uring_enter));
+    if (options.vhost) {
+      Allow(SCMP_SYS(ioctl), {SCMP_A1(SCMP_CMP_MASKED_EQ, 0xFF00, kVhostRequests)});
+    }
     // Memory that is written is never executed, and none becomes so.
     Allow(SCMP_SYS(mmap), {SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0)});
     Allow(SCMP_SYS(mprotect), {SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0)});
@@ -245,7 +250,7 @@ absl::StatusOr<LockdownResult> LockDown(const LockdownOptions& options) {
   ASSIGN_OR_RETURN(result.paths, ConfinePaths(options));
   Filter filter;
   result.internet = options.internet;
-  RETURN_IF_ERROR(filter.Load(result.paths, options.internet, options.rings));
+  RETURN_IF_ERROR(filter.Load(result.paths, options));
   return result;
 }
 

@@ -32,6 +32,8 @@ struct LockdownOptions {
   bool internet = false;
   // io_uring of rings that are there; none can be made or changed.
   bool rings = false;
+  // Requests to a vhost device that is open.
+  bool vhost = false;
 };
 
 struct LockdownResult {

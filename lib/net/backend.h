@@ -31,6 +31,8 @@ class Backend : public Client {
   // What Receive() may leave to it, from the start; may be changed by the port's
   // SetAccepts().
   virtual Offloads offloads() const { return {}; }
+  // See Port.
+  virtual KernelPath* kernel_path() { return nullptr; }
   // Frames may come and go from now on. `port` is connected; it and `loop`
   // outlive the backend. `warn`, on the loop thread, is told of what people should
   // know: a peer that went away. On the loop thread or before it runs; once.

@@ -66,6 +66,11 @@ class Hub::Member final : public Port {
     hub_.members_[hub_.members_[0].get() == this ? 1 : 0]->link_changed_ = true;
     hub_.ScheduleLocked();
   }
+  KernelPath* kernel_path() override {
+    if (!hub_.pair()) return nullptr;
+    const Member& other = *hub_.members_[hub_.members_[0].get() == this ? 1 : 0];
+    return other.backend_ != nullptr ? other.backend_->kernel_path() : nullptr;
+  }
   void BeginBurst() override {
     MutexLock lock(&hub_.mu_);
     bursting_ = true;

@@ -34,6 +34,7 @@
 #define LIB_NET_PORT_H_
 
 #include "lib/net/frame.h"
+#include "lib/net/kernel_path.h"
 
 namespace atl::net {
 
@@ -81,6 +82,10 @@ class Port {
   virtual bool link_up() const = 0;
   // For backends whose other end has come or gone.
   virtual void SetLink(bool up) = 0;
+
+  // What can serve a card's queues past the hub, where only that and the card are on it;
+  // lives as long as the hub. Null: nothing.
+  virtual KernelPath* kernel_path() { return nullptr; }
 
   // Between these, on the loop thread, receivers wait with what they do at the
   // end of a burst. See Burst.

@@ -19,6 +19,7 @@
 #include "lib/base/mutex.h"
 #include "lib/base/status_macros.h"
 #include "lib/host/process.h"
+#include "lib/net/vhost.h"
 #include "lib/net/vnet_header.h"
 
 namespace atl::net {
@@ -73,6 +74,19 @@ class Tap final : public Backend {
     return Annotate(status, "downscript");
   }
   void SetAtEnd(std::unique_ptr<host::AtEnd> at_end) { at_end_ = std::move(at_end); }
+
+  KernelPath* kernel_path() override { return vhost_.get(); }
+  // The kernel serves the card from now on, or no more.
+  absl::Status OpenKernelPath() {
+    ASSIGN_OR_RETURN(vhost_, OpenVhost(fd_.get(), [this](bool serves) {
+                       loop_->Post([this, serves, alive = std::weak_ptr<char>(alive_)] {
+                         if (alive.expired()) return;
+                         served_ = serves;
+                         UpdateEvents();
+                       });
+                     }));
+    return absl::OkStatus();
+  }
 
   bool Receive(const Frame& frame) override {
     VnetHeader header = HeaderFor(frame.work);
@@ -146,7 +160,7 @@ class Tap final : public Backend {
   }
   void UpdateEvents() {
     if (watch_ == nullptr) return;
-    watch_->SetEvents((stalled_ ? 0u : uint32_t{EPOLLIN}) |
+    watch_->SetEvents((stalled_ || served_ ? 0u : uint32_t{EPOLLIN}) |
                       (waits_for_room_ ? uint32_t{EPOLLOUT} : 0u));
   }
   void End(absl::string_view why) {
@@ -166,9 +180,11 @@ class Tap final : public Backend {
   const std::shared_ptr<char> alive_ = std::make_shared<char>();
   std::unique_ptr<host::AtEnd> at_end_;
   std::unique_ptr<host::FdWatch> watch_;
+  std::unique_ptr<KernelPath> vhost_;
   std::vector<uint8_t> buffer_;
   size_t held_ = 0;  // bytes of a frame in buffer_ that nobody has taken yet
   bool stalled_ = false;
+  bool served_ = false;  // by vhost_, the loop thread's view
   bool waits_for_room_ = false;
 };
 
@@ -207,6 +223,13 @@ absl::StatusOr<std::unique_ptr<Backend>> Finish(UniqueFd fd, const std::string& 
     return ErrnoError(errno, what);
   }
   auto tap = std::make_unique<Tap>(std::move(fd), name, vnet_header, uso);
+  if (options.vhost) {
+    if (!vnet_header) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(what, ": vhost needs an interface with virtio's headers (vnet_hdr)"));
+    }
+    RETURN_IF_ERROR(Annotate(tap->OpenKernelPath(), what));
+  }
   if (!options.script.empty()) {
     ASSIGN_OR_RETURN(host::ProgramResult result,
                      host::RunProgram({options.script, name}, kScriptLimit));

@@ -21,11 +21,12 @@ struct TapOptions {
   // an error that shows what it said.
   std::string script, downscript;
   bool vnet_header = true;  // so that checksums and segmentation are left to the host
+  bool vhost = false;       // the kernel may serve the card: kernel_path.h
 };
 
 // Makes or opens the interface, and runs the script. Errors say what to do.
 absl::StatusOr<std::unique_ptr<Backend>> OpenTap(const TapOptions& options);
-// One that somebody else has opened; of `options` the scripts only.
+// One that somebody else has opened; of `options` the scripts and vhost only.
 absl::StatusOr<std::unique_ptr<Backend>> AdoptTap(UniqueFd fd, const TapOptions& options);
 
 // Whether a name can be an interface's, and why not.

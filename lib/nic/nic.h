@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/strings/string_view.h"
+#include "lib/dev/bells.h"
 #include "lib/dev/clock.h"
 #include "lib/mem/guest_memory.h"
 #include "lib/net/mac.h"
@@ -28,6 +29,7 @@ struct NicParts {
   net::Port* port = nullptr;
   net::MacAddress mac{};
   std::vector<uint8_t> rom;                // option ROM; empty for none
+  dev::Bells* bells = nullptr;             // null: none
   work::Background* background = nullptr;  // for the rest of long work, in a later turn
 };
 

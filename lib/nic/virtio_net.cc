@@ -11,10 +11,14 @@ namespace {
 std::unique_ptr<pci::PciDevice> Create(NicParts parts) {
   virtio::PciTransportOptions transport;
   transport.rom = std::move(parts.rom);
-  return virtio::NewVirtioPci(parts.wiring, parts.memory,
-                              virtio::NewNet(parts.memory, parts.port, parts.background,
-                                             {.mac = parts.mac, .clock = parts.clock}),
-                              std::move(transport));
+  transport.bells = parts.bells;
+  // What the card's own code sends it sends on the vCPU's thread, within the exit.
+  transport.bells_of_delegated_only = true;
+  return virtio::NewVirtioPci(
+      parts.wiring, parts.memory,
+      virtio::NewNet(parts.memory, parts.port, parts.background,
+                     {.mac = parts.mac, .clock = parts.clock, .delegates = parts.bells != nullptr}),
+      std::move(transport));
 }
 
 }  // namespace

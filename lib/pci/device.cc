@@ -164,6 +164,7 @@ void PciDevice::Write(unsigned region, uint64_t offset, unsigned size, uint64_t 
     if (offset >= msix_spec_->table_offset &&
         offset - msix_spec_->table_offset < msix_->table_bytes()) {
       msix_->WriteTable(offset - msix_spec_->table_offset, size, value);
+      OnMsixChanged();
       return;
     }
     // The pending bits are the function's.
@@ -221,6 +222,7 @@ void PciDevice::UpdateMsix() {
   if (!msix_.has_value()) return;
   const uint16_t control = config_.Get<uint16_t>(msix_capability_ + 2);
   msix_->SetControl((control & kMsixEnable) != 0, (control & kMsixFunctionMask) != 0, bus_master());
+  OnMsixChanged();
 }
 
 void PciDevice::TriggerMsix(unsigned vector) {

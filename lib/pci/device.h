@@ -112,6 +112,11 @@ class PciDevice : public dev::Device {
   bool msix_enabled() const { return msix_.has_value() && msix_->enabled(); }
   unsigned msix_vectors() const { return msix_.has_value() ? msix_->vectors() : 0; }
   void TriggerMsix(unsigned vector);
+  std::optional<Msix::Message> MsixMessage(unsigned vector) const {
+    return msix_.has_value() ? msix_->MessageOf(vector) : std::nullopt;
+  }
+  // The table, a mask or whether MSI-X is on has changed, or may have.
+  virtual void OnMsixChanged() {}
 
  private:
   struct Mapping {

@@ -54,6 +54,12 @@ bool Msix::Masked(unsigned vector) const {
          (table_[vector * kEntryBytes + kControlOffset] & kVectorMasked) != 0;
 }
 
+std::optional<Msix::Message> Msix::MessageOf(unsigned vector) const {
+  if (!enabled_ || vector >= vectors_ || Masked(vector)) return std::nullopt;
+  const uint8_t* entry = &table_[vector * kEntryBytes];
+  return Message{LoadLe<uint64_t>(entry), LoadLe<uint32_t>(entry + kDataOffset)};
+}
+
 void Msix::SendIfPending(unsigned vector) {
   const uint8_t bit = static_cast<uint8_t>(1 << (vector % 8));
   if (!enabled_ || (pending_[vector / 8] & bit) == 0 || Masked(vector)) return;

@@ -7,6 +7,7 @@
 #define LIB_PCI_MSIX_H_
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "lib/dev/irq.h"
@@ -31,6 +32,13 @@ class Msix {
   // became pending meanwhile is sent when nothing masks it any more.
   void SetControl(bool enabled, bool function_masked, bool bus_master);
   bool enabled() const { return enabled_; }
+  // What the vector sends now, for who sends it past Trigger(); nothing where it is off,
+  // masked, or no vector.
+  struct Message {
+    uint64_t address = 0;
+    uint32_t data = 0;
+  };
+  std::optional<Message> MessageOf(unsigned vector) const;
 
   // Bytes outside the tables read as zero and ignore writes.
   uint64_t ReadTable(uint64_t offset, unsigned size) const;

@@ -36,6 +36,11 @@ class Transport {
   virtual void Interrupt(unsigned queue) = 0;
   // Tells the driver that configuration bytes changed.
   virtual void ConfigChanged() = 0;
+  // The queue is somebody's who waits for `kick` and tells the driver by `call`, eventfds that
+  // stay open until Undelegate(): notifications that do not go there by themselves come to
+  // Notify(). False where nobody could wait for `call`. Undone by a reset, too.
+  virtual bool Delegate(unsigned /*queue*/, int /*kick*/, int /*call*/) { return false; }
+  virtual void Undelegate() {}
   // The driver broke a rule: no queue is touched until it resets the device.
   virtual void Fail(const absl::Status& why) = 0;
 };
@@ -67,6 +72,8 @@ class VirtioDevice {
   // The transport drops the queues right after: when this returns, nothing of
   // the device touches them or guest memory any more.
   virtual void Reset() = 0;
+  // Before the transport saves its queues, and the device after them.
+  virtual void BeforeSave() {}
   // Only with nothing in flight.
   virtual void VisitState(dev::StateVisitor& v) = 0;
 };

@@ -5,6 +5,8 @@
 // that nothing is in flight between two calls.
 #include "lib/virtio/net.h"
 
+#include <sys/eventfd.h>
+
 #include <algorithm>
 #include <array>
 #include <cstddef>
@@ -17,6 +19,7 @@
 #include "lib/base/checked.h"
 #include "lib/base/endian.h"
 #include "lib/base/status_macros.h"
+#include "lib/base/unique_fd.h"
 #include "lib/net/vnet_header.h"
 #include "lib/virtio/moderation.h"
 
@@ -70,7 +73,7 @@ constexpr unsigned kTurn = 256;
 // How often buffers are looked for that a driver adds meanwhile.
 constexpr unsigned kTries = 8;
 
-class Net final : public VirtioDevice, private net::Client {
+class Net final : public VirtioDevice, private net::Client, private SlotListener {
  public:
   Net(GuestMemory* memory, net::Port* port, work::Background* background, const NetOptions& options)
       : memory_(memory), port_(port), background_(background), options_(options) {
@@ -88,7 +91,10 @@ class Net final : public VirtioDevice, private net::Client {
     // One answer for the device's life: features do not change under a driver.
     peer_ = port_->peer_accepts();
   }
-  ~Net() override { port_->Connect(nullptr); }
+  ~Net() override {
+    Withdraw();
+    port_->Connect(nullptr);
+  }
 
   absl::string_view name() const override { return "virtio-net"; }
   uint16_t type() const override { return 1; }
@@ -143,14 +149,18 @@ class Net final : public VirtioDevice, private net::Client {
       accepts.udp6 = (f & kGuestUso6) != 0;
     }
     port_->SetAccepts(accepts);
+    Delegate();
   }
   void Notify(unsigned queue) override;
   void Reset() override {
+    Withdraw();
     background_->Cancel();
     ForgetDriver();
     port_->SetAccepts({});
     if (std::exchange(starving_, false)) port_->ReceiveReady();
   }
+  // The indices are the kernel's while it serves the queues: they come back, and go again.
+  void BeforeSave() override { Withdraw(); }
   void VisitState(dev::StateVisitor& v) override;
 
  private:
@@ -159,6 +169,15 @@ class Net final : public VirtioDevice, private net::Client {
   void BurstEnd() override { transport_->Interrupt(kReceiveQueue); }
   void SendReady() override { Send(); }
   void LinkChanged(bool) override { transport_->ConfigChanged(); }
+
+  // SlotListener.
+  void OnSlotsChanged() override { (void)path_->SetMemory(Regions()); }
+
+  std::vector<net::KernelPath::Region> Regions() const;
+  // The two queues to the kernel, where that can be, and back.
+  void Delegate();
+  bool TryDelegate(net::KernelPath& path);
+  void Withdraw();
 
   void ForgetDriver();
   size_t header_bytes() const {
@@ -198,6 +217,10 @@ class Net final : public VirtioDevice, private net::Client {
   net::Offloads peer_;
   std::unique_ptr<InterruptModeration> moderation_;
 
+  // While the kernel serves the two queues: by what, and the eventfds of each.
+  net::KernelPath* path_ = nullptr;
+  std::array<UniqueFd, 2> kicks_, calls_;
+
   net::MacAddress mac_{};
   bool started_ = false;
   bool starving_ = false;  // Receive() was false
@@ -221,6 +244,69 @@ void Net::ForgetDriver() {
   unicast_ = multicast_ = {};
 }
 
+std::vector<net::KernelPath::Region> Net::Regions() const {
+  std::vector<net::KernelPath::Region> out;
+  for (const MemorySlot& s : memory_->slots()) {
+    if (s.kind == SlotKind::kRam) out.push_back({s.base.value, s.size, s.host});
+  }
+  return out;
+}
+
+void Net::Delegate() {
+  net::KernelPath* const path = options_.delegates ? port_->kernel_path() : nullptr;
+  if (path == nullptr || header_bytes() != net::kVnetHeaderBytes) return;
+  if (!TryDelegate(*path)) {
+    transport_->Undelegate();
+    for (UniqueFd& fd : kicks_) fd.reset();
+    for (UniqueFd& fd : calls_) fd.reset();
+    return;
+  }
+  path_ = path;
+  memory_->AddListener(this);
+}
+
+bool Net::TryDelegate(net::KernelPath& path) {
+  constexpr uint64_t kRings = kMergeBuffers | kIndirectDesc | kEventIndex | kVersion1;
+  const uint64_t features = transport_->features() & kRings;
+  if ((features & ~path.features()) != 0) return false;
+  std::array<net::KernelPath::Queue, 2> queues;
+  for (unsigned i = 0; i < queues.size(); ++i) {
+    const VirtQueue* q = transport_->queue(i);
+    if (q == nullptr) return false;
+    kicks_[i] = UniqueFd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    calls_[i] = UniqueFd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    if (!kicks_[i].valid() || !calls_[i].valid()) return false;
+    const QueueLayout& l = q->layout();
+    const auto host = [this](Gpa at, uint64_t bytes) { return memory_->Span(at, bytes).data(); };
+    queues[i] = {.size = l.size,
+                 .next = q->next_available(),
+                 .descriptors = host(l.descriptors, 16 * uint64_t{l.size}),
+                 .driver_ring = host(l.driver_ring, q->driver_ring_bytes()),
+                 .device_ring = host(l.device_ring, q->device_ring_bytes()),
+                 .kick = kicks_[i].get(),
+                 .call = calls_[i].get()};
+    if (queues[i].descriptors == nullptr || queues[i].driver_ring == nullptr ||
+        queues[i].device_ring == nullptr) {
+      return false;
+    }
+    if (!transport_->Delegate(i, kicks_[i].get(), calls_[i].get())) return false;
+  }
+  return path.Serve(features, Regions(), queues).ok();
+}
+
+void Net::Withdraw() {
+  if (path_ == nullptr) return;
+  memory_->RemoveListener(this);
+  const std::array<uint16_t, 2> next = path_->Stop();
+  path_ = nullptr;
+  for (unsigned i = 0; i < next.size(); ++i) {
+    if (VirtQueue* q = transport_->queue(i)) q->ComeBack(next[i]);
+  }
+  transport_->Undelegate();
+  for (UniqueFd& fd : kicks_) fd.reset();
+  for (UniqueFd& fd : calls_) fd.reset();
+}
+
 void Net::VisitState(dev::StateVisitor& v) {
   for (uint8_t& b : mac_) v.Field("mac", b);
   for (bool& m : modes_) v.Field("mode", m);
@@ -234,12 +320,17 @@ void Net::VisitState(dev::StateVisitor& v) {
     }
     v.Field("overflow", t->overflow);
   }
-  if (!v.loading() || !started_) return;
+  if (!started_) return;
+  if (!v.loading()) return Delegate();
   Started();
   if (moderation_ != nullptr) moderation_->Loaded();
 }
 
 void Net::Notify(unsigned queue) {
+  if (path_ != nullptr && queue < kicks_.size()) {
+    (void)eventfd_write(kicks_[queue].get(), 1);
+    return;
+  }
   if (queue == kSendQueue) return Send();
   if (queue == kControl) return Control();
   VirtQueue* q = transport_->queue(queue);
@@ -253,6 +344,7 @@ void Net::Notify(unsigned queue) {
 }
 
 void Net::Send() {
+  if (path_ != nullptr) return;
   VirtQueue* q = transport_->queue(kSendQueue);
   if (q == nullptr) return;
   if (moderation_ != nullptr && moderation_->Settle()) q->TakeInterrupt();
@@ -323,6 +415,7 @@ bool Net::Wanted(std::span<const uint8_t> frame) const {
 }
 
 bool Net::Receive(const net::Frame& frame) {
+  if (path_ != nullptr) return true;  // read before the kernel took over
   VirtQueue* q = transport_->queue(kReceiveQueue);
   if (!started_ || q == nullptr || !Wanted(frame.bytes)) return true;
   const size_t bytes = header_bytes() + frame.bytes.size();

@@ -22,6 +22,8 @@ struct NetOptions {
   uint16_t queue_size = 256;  // of receiving and sending, a power of two from 4 to kMaxQueueSize
   // Of the device's lock, outlives the device: for moderation.h. Null: without.
   dev::Clock* clock = nullptr;
+  // Whether queues may be delegated to what the port's kernel_path() offers.
+  bool delegates = false;
 };
 
 // `memory`, `port` and `background` outlive the device. Checksums and segmentation

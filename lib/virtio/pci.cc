@@ -4,6 +4,8 @@
 // touches is read or written once, whole, with the bytes that it covers.
 #include "lib/virtio/pci.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <array>
 #include <bit>
@@ -174,6 +176,7 @@ class VirtioPci : public pci::PciDevice, private Transport {
   ~VirtioPci() override {
     for (Queue& q : queues_) q.bell.reset();
     device_->Reset();
+    Undelegate();
   }
 
   absl::string_view name() const override { return device_->name(); }
@@ -218,6 +221,10 @@ class VirtioPci : public pci::PciDevice, private Transport {
     uint64_t device_ring = 0;
     std::optional<VirtQueue> ring = std::nullopt;  // there while enabled and sound
     std::unique_ptr<dev::Bell> bell = nullptr;
+    // While it is delegated: the eventfds, who hears of `call`, and what sends it on.
+    int kick = -1, call = -1;
+    std::unique_ptr<dev::Bell> heard = nullptr;
+    std::unique_ptr<dev::MessageFd> message = nullptr;
   };
 
   // Transport.
@@ -240,6 +247,23 @@ class VirtioPci : public pci::PciDevice, private Transport {
     status_ |= kStatusNeedsReset;
     if (options_.on_fail) options_.on_fail(Annotate(why, device_->name()));
     ConfigChanged();
+  }
+
+  bool Delegate(unsigned index, int kick, int call) override;
+  void Undelegate() override {
+    for (Queue& q : queues_) {
+      if (q.call < 0) continue;
+      q.bell.reset();
+      q.heard.reset();
+      q.message.reset();
+      q.kick = q.call = -1;
+    }
+  }
+  void UpdateCall(Queue& q);
+  void OnMsixChanged() override {
+    for (Queue& q : queues_) {
+      if (q.call >= 0) UpdateCall(q);
+    }
   }
 
   uint64_t offered() const { return device_->features() | kReservedFeatures; }
@@ -369,6 +393,41 @@ class VirtioPci : public pci::PciDevice, private Transport {
   std::optional<uint64_t> bells_base_;
 };
 
+bool VirtioPci::Delegate(unsigned index, int kick, int call) {
+  if (options_.bells == nullptr || queue(index) == nullptr) return false;
+  Queue& q = queues_[index];
+  q.kick = kick;
+  q.call = call;
+  UpdateCall(q);
+  if (q.heard == nullptr && (q.message == nullptr || !MsixMessage(q.vector))) {
+    q.kick = q.call = -1;
+    return false;
+  }
+  // Hung by SetStatus(), where the driver is not ready yet.
+  if (bells_base_.has_value()) HangBells();
+  return true;
+}
+
+// Straight into the guest where its vector can be sent as it is; else, also where that is
+// masked and becomes pending, by this function as for every other queue. What was written
+// to the eventfd in between is heard by whoever takes it up.
+void VirtioPci::UpdateCall(Queue& q) {
+  const std::optional<pci::Msix::Message> message = MsixMessage(q.vector);
+  if (message.has_value()) {
+    if (q.message == nullptr) q.message = options_.bells->NewMessageFd(q.call);
+    if (q.message != nullptr) {
+      q.heard.reset();
+      if (q.message->Send(message->address, message->data)) return;
+    }
+  }
+  if (q.message != nullptr) q.message->Hold();
+  if (q.heard != nullptr) return;
+  q.heard = options_.bells->WatchFd(q.call, [this, &q] {
+    uint64_t count;
+    if (read(q.call, &count, sizeof count) == sizeof count) Signal(q.vector, kIsrQueue);
+  });
+}
+
 // As long as a driver is there: registers that nobody uses cost the kernel nothing, and a
 // BAR that is moved about to be sized, no more than that.
 void VirtioPci::HangBells() {
@@ -386,7 +445,11 @@ void VirtioPci::HangBells() {
                .size = 2,
                .value = static_cast<uint16_t>(i)};
     }
-    queues_[i].bell = options_.bells->Hang(place, [this, i] { Kick(i); });
+    if (queues_[i].kick >= 0) {
+      queues_[i].bell = options_.bells->HangFd(place, queues_[i].kick);
+    } else if (!options_.bells_of_delegated_only) {
+      queues_[i].bell = options_.bells->Hang(place, [this, i] { Kick(i); });
+    }
     // What a bell that hung elsewhere was rung for may not have been heard.
     Kick(i);
   }
@@ -512,7 +575,9 @@ void VirtioPci::Set(Reg reg, uint64_t value) {
       queue_select_ = static_cast<uint16_t>(value);
       break;
     case Reg::kQueueVector:
-      if (q != nullptr) q->vector = CheckedVector(value);
+      if (q == nullptr) break;
+      q->vector = CheckedVector(value);
+      if (q->call >= 0) UpdateCall(*q);
       break;
     case Reg::kQueueSize:
       if (q != nullptr && !q->enabled && value <= q->max_size) {
@@ -626,7 +691,7 @@ void VirtioPci::WriteRegion(unsigned region, uint64_t offset, unsigned size, uin
 }
 
 void VirtioPci::VisitDeviceState(dev::StateVisitor& v) {
-  if (v.loading()) device_->Reset();
+  v.loading() ? device_->Reset() : device_->BeforeSave();
   v.Field("device_feature_select", device_feature_select_);
   v.Field("driver_feature_select", driver_feature_select_);
   v.Field("driver_features", driver_features_);

@@ -27,6 +27,8 @@ struct PciTransportOptions {
   // By which drivers' notifications come, where that can be; outlive the function. Null:
   // by the bus.
   dev::Bells* bells = nullptr;
+  // Only those of queues that the device delegates.
+  bool bells_of_delegated_only = false;
 };
 
 // `memory` outlives the function.

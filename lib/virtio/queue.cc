@@ -225,6 +225,12 @@ absl::Status VirtQueue::Push(std::span<const Done> chains) {
   return absl::OkStatus();
 }
 
+void VirtQueue::ComeBack(uint16_t next_available) {
+  next_available_ = next_available;
+  next_used_ = memory_->Load<uint16_t>(layout_.device_ring + kIndex).value_or(next_used_);
+  interrupted_at_ = next_used_;
+}
+
 bool VirtQueue::TakeInterrupt() {
   const bool wanted = WantsInterrupt();
   interrupted_at_ = next_used_;

@@ -90,6 +90,14 @@ class VirtQueue {
 
   uint16_t size() const { return layout_.size; }
 
+  // For who serves the queue in place of this object: where it lies and from which
+  // available index on; and that it is this object's again, at that index.
+  const QueueLayout& layout() const { return layout_; }
+  uint64_t driver_ring_bytes() const { return 4 + 2 * uint64_t{layout_.size} + 2; }
+  uint64_t device_ring_bytes() const { return 4 + 8 * uint64_t{layout_.size} + 2; }
+  uint16_t next_available() const { return next_available_; }
+  void ComeBack(uint16_t next_available);
+
   // The next chain that the driver made available, nothing where there is none,
   // or an error that broke the queue.
   absl::StatusOr<std::optional<Chain>> Pop();

@@ -683,6 +683,9 @@ absl::Status PcBoard::BuildNics() {
     parts.clock = &lock.clock();
     parts.port = &context_.networks->AddCard(config, lock);
     parts.background = backgrounds_.back().get();
+    if (parts.port->kernel_path() != nullptr) {
+      parts.bells = &NewBells(lock, absl::StrCat("nic", nic_slots_.size() - 1));
+    }
     parts.mac = config.mac;
     ASSIGN_OR_RETURN(parts.rom, ReadNicRom(*context_.config, config, *model));
     AttachFunction(lock, model->create(std::move(parts)));

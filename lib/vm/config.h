@@ -100,6 +100,7 @@ struct BackendConfig {
   std::string script;       // of a tap; empty: none
   std::string down_script;  // the same
   bool vnet_header = true;  // of a tap
+  bool vhost = false;       // of a tap: the kernel may serve the card
   usernet::Options user;    // of the network that needs no rights
   std::string option;       // "-net tap"
 };

@@ -35,6 +35,7 @@ absl::StatusOr<std::unique_ptr<net::Backend>> OpenTapOf(const BackendConfig& con
   options.script = config.script;
   options.downscript = config.down_script;
   options.vnet_header = config.vnet_header;
+  options.vhost = config.vhost;
   if (config.fd < 0) return net::OpenTap(options);
   ASSIGN_OR_RETURN(UniqueFd fd, Inherited(config.fd));
   return net::AdoptTap(std::move(fd), options);
