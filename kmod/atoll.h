@@ -113,6 +113,7 @@ struct atl_vm {
 	spinlock_t ring_lock;
 	struct kvm_coalesced_mmio_ring *ring;	/* (r) shared with user space: read once */
 	struct atl_msr_filter *msr_filter;	/* (b) NULL: none */
+	bool all_msrs;				/* (b) it refuses what is not intercepted */
 
 	u32 max_vcpu_id;			/* (v) as user space limited it; 0: not */
 	u64 no_quirks;				/* KVM_X86_QUIRK_* that are off */

@@ -4,8 +4,8 @@
  * bit for each MSR, and what holds outside of them. A refused access is a general
  * protection fault, or user space's where it asked for that.
  *
- * While a VM has a filter no access goes past it: the vendor intercepts them all.
- * Only the APIC's in x2APIC mode are never filtered.
+ * While a VM has a filter of what guests read and write themselves, the vendor
+ * intercepts all. Only the APIC's in x2APIC mode are never filtered.
  */
 #include <linux/slab.h>
 #include <linux/uaccess.h>
@@ -15,6 +15,12 @@
 struct msr_range {
 	u32 flags, base, nr;
 	unsigned long *bitmap;
+};
+
+/* What the one vendor or the other lets a guest reach without an exit. */
+static const u32 direct_msrs[] = {
+	MSR_STAR, MSR_LSTAR, MSR_CSTAR, MSR_SYSCALL_MASK, MSR_FS_BASE, MSR_GS_BASE,
+	MSR_KERNEL_GS_BASE, MSR_IA32_SYSENTER_CS, MSR_IA32_SYSENTER_ESP, MSR_IA32_SYSENTER_EIP,
 };
 
 struct atl_msr_filter {
@@ -51,12 +57,38 @@ static int copy_range(struct atl_msr_filter *f, const struct kvm_msr_filter_rang
 	return 0;
 }
 
+static bool allows(const struct atl_msr_filter *f, u32 index, u32 access)
+{
+	unsigned int i;
+
+	for (i = 0; i < f->nr; i++) {
+		const struct msr_range *r = &f->range[i];
+
+		if (index - r->base < r->nr && (r->flags & access))
+			return test_bit(index - r->base, r->bitmap);
+	}
+	return !f->deny;
+}
+
+static bool refuses_direct(const struct atl_msr_filter *f)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(direct_msrs); i++) {
+		if (!allows(f, direct_msrs[i], KVM_MSR_FILTER_READ) ||
+		    !allows(f, direct_msrs[i], KVM_MSR_FILTER_WRITE))
+			return true;
+	}
+	return false;
+}
+
 /* KVM_X86_SET_MSR_FILTER; one that denies nothing is none. */
 int atl_set_msr_filter(struct atl_vm *vm, void __user *arg)
 {
 	struct atl_msr_filter *f, *old;
 	struct kvm_msr_filter *from;
 	unsigned int i;
+	bool direct;
 	int r = 0;
 
 	from = memdup_user(arg, sizeof(*from));
@@ -80,9 +112,11 @@ int atl_set_msr_filter(struct atl_vm *vm, void __user *arg)
 		free_filter(f);
 		f = NULL;
 	}
+	direct = f && refuses_direct(f);
 	down_write(&vm->bus_sem);
 	old = vm->msr_filter;
 	WRITE_ONCE(vm->msr_filter, f);
+	WRITE_ONCE(vm->all_msrs, direct);
 	up_write(&vm->bus_sem);
 	f = old;
 out:
@@ -94,19 +128,6 @@ out:
 void atl_free_msr_filter(struct atl_vm *vm)
 {
 	free_filter(vm->msr_filter);
-}
-
-static bool allows(const struct atl_msr_filter *f, u32 index, u32 access)
-{
-	unsigned int i;
-
-	for (i = 0; i < f->nr; i++) {
-		const struct msr_range *r = &f->range[i];
-
-		if (index - r->base < r->nr && (r->flags & access))
-			return test_bit(index - r->base, r->bitmap);
-	}
-	return !f->deny;
 }
 
 bool atl_msr_allowed(struct atl_vm *vm, u32 index, bool write)

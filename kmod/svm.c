@@ -264,8 +264,8 @@ static void enter(struct atl_vcpu *v)
 	c->save.cr2 = v->cr2;
 	c->save.cr3 = v->cr3;
 	c->control.int_ctl = (c->control.int_ctl & ~V_TPR_MASK) | (v->cr8 & V_TPR_MASK);
-	/* Where user space filters, all MSRs are intercepted: a map of ones, as iopm is. */
-	c->control.msrpm_base_pa = __pa(READ_ONCE(v->vm->msr_filter) ? iopm : msrpm);
+	/* All MSRs are intercepted where that is needed: a map of ones, as iopm is. */
+	c->control.msrpm_base_pa = __pa(READ_ONCE(v->vm->all_msrs) ? iopm : msrpm);
 	c->control.clean = 0;
 
 	asm volatile("clgi" : : : "memory");

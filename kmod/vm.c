@@ -186,6 +186,7 @@ static int get_dirty_log(struct atl_vm *vm, void __user *arg)
 	unsigned long *copy = NULL;
 	unsigned long bytes;
 	unsigned int i;
+	bool any;
 	int ret = -ENOENT;
 
 	if (copy_from_user(&log, arg, sizeof(log)))
@@ -203,13 +204,17 @@ static int get_dirty_log(struct atl_vm *vm, void __user *arg)
 	copy = kvmalloc(bytes, GFP_KERNEL_ACCOUNT);
 	if (!copy)
 		goto out;
-	/* From here on a write faults, and is in the next log. */
+	/* From here on a write faults, and is in the next log; as before where none is. */
 	spin_lock(&vm->mmu_lock);
 	memcpy(copy, s->dirty, bytes);
-	memset(s->dirty, 0, bytes);
-	atl_mmu_write_protect(vm, s->gfn, s->npages);
+	any = !bitmap_empty(s->dirty, s->npages);
+	if (any) {
+		memset(s->dirty, 0, bytes);
+		atl_mmu_write_protect(vm, s->gfn, s->npages);
+	}
 	spin_unlock(&vm->mmu_lock);
-	atl_mmu_flush(vm);
+	if (any)
+		atl_mmu_flush(vm);
 	ret = copy_to_user(log.dirty_bitmap, copy, bytes) ? -EFAULT : 0;
 out:
 	up_write(&vm->slots_sem);

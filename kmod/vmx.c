@@ -499,8 +499,7 @@ static void write_guest(struct atl_vcpu *v, struct atl_vmx *x)
 	update(GUEST_RSP, &x->rsp, v->reg[R_SP]);
 	update(GUEST_RFLAGS, &x->rflags, v->rflags);
 	update(GUEST_CR3, &x->cr3, v->cr3 & ~BIT_ULL(63));
-	/* Where user space filters, all MSRs are intercepted. */
-	if (READ_ONCE(v->vm->msr_filter))
+	if (READ_ONCE(v->vm->all_msrs))
 		controls &= ~CPU_BASED_USE_MSR_BITMAPS;
 	if (controls != x->written_controls) {
 		x->written_controls = controls;
