@@ -1,10 +1,11 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""vnc_guest.py RUN [COUNT]: from a guest's write to its screen to a viewer.
+"""vnc_guest.py RUN [COUNT [soft|kvm]]: from a guest's write to its screen to a viewer.
 
 A guest of 1920x1080 in 32 bits waits for bytes on its serial port, and turns a pixel
 over for each, past the chip, in the linear memory. Measured is the time from the byte
-to the update's first byte: of our run and vnc and of QEMU (TCG), one after the other;
+to the update's first byte: of our run and vnc and of QEMU, one after the other, each on its
+software CPU or, with kvm (as in tests/lab/lab-svm), on KVM;
 so it holds the serial port's time too, which "from the guest" shows alone: the guest
 says the byte back before it draws. Then what an idle picture costs with a viewer.
 
@@ -140,6 +141,7 @@ def measure(name, guest, count):
 def main():
     run = os.path.abspath(sys.argv[1])
     count = int(sys.argv[2]) if len(sys.argv) > 2 else 200
+    accel = sys.argv[3] if len(sys.argv) > 3 else "soft"
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
         disk = folder + "/disk"
         make_disk(disk)
@@ -147,9 +149,10 @@ def main():
         common = ["-m", "64", "-M", "pc", "-serial", "stdio",
                   "-drive", f"file={disk},format=raw,if=ide,snapshot=on"]
         for name, command in (
-                ("run and vnc", [run, "-accel", "soft", "-net", "none", "-vnc"]),
-                ("QEMU", ["qemu-system-x86_64", "-accel", "tcg", "-vga", "std", "-net", "none",
-                          "-display", "none", "-monitor", "none", "-vnc"])):
+                ("run and vnc", [run, "-accel", accel, "-net", "none", "-vnc"]),
+                ("QEMU", ["qemu-system-x86_64", "-accel", "tcg" if accel == "soft" else accel,
+                          "-vga", "std", "-net", "none", "-display", "none", "-monitor",
+                          "none", "-vnc"])):
             port = free_port()
             where = f"localhost::{port}" if name != "QEMU" else f"localhost:{port - 5900}"
             guest = Guest([*command, where, *common], port)

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <utility>
 #include <vector>
 
@@ -313,6 +314,12 @@ absl::StatusOr<Invocation> Configure(const Parsed& args) {
     const std::string irqchip = accel->keys.TextOr("kernel-irqchip", "split");
     m.kernel_lapics = irqchip != "off";
     m.kernel_chips = irqchip == "on";
+    m.dirty_ring_entries = static_cast<uint32_t>(accel->keys.NumberOr("dirty-ring-size", 0));
+    if (m.dirty_ring_entries != 0 &&
+        (m.dirty_ring_entries < 1024 || !std::has_single_bit(m.dirty_ring_entries))) {
+      return UsageError(
+          "option '-accel': 'dirty-ring-size' is 0 or a power of two from 1024 to 65536");
+    }
     m.translate = accel->keys.OnOr("translate", m.translate);
     m.precise = accel->keys.OnOr("precise", m.precise);
     m.code_bytes = accel->keys.NumberOr("tb-size", m.code_bytes);
@@ -320,7 +327,7 @@ absl::StatusOr<Invocation> Configure(const Parsed& args) {
       out.mode = Mode::kList;
       out.list = "accel";
     } else if (m.accel == "soft") {
-      for (const char* key : {"device", "kernel-irqchip"}) {
+      for (const char* key : {"device", "kernel-irqchip", "dirty-ring-size"}) {
         if (!accel->keys.Has(key)) continue;
         return UsageError(absl::StrCat("option '-accel': soft takes no '", key, "'"));
       }

@@ -11,6 +11,7 @@
 #define LIB_CPU_BACKEND_H_
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -127,6 +128,18 @@ struct InterruptMessage {
 class EventFds;        // eventfds.h
 class InterruptChips;  // chips.h
 
+// Writes that a VM may keep for a while, since they have an effect on nothing but what
+// the guest's later accesses find, before each of which they arrive, and on what
+// people see.
+struct PostedRange {
+  bool port = false;
+  uint64_t base = 0;
+  uint32_t size = 0;
+  bool seen = false;  // people see what it does
+};
+// Where they arrive, in order. Any thread; `size` as of VcpuBus.
+using PostedSink = std::function<void(bool port, uint64_t at, unsigned size, uint64_t value)>;
+
 class Vm {
  public:
   static constexpr unsigned kLevelMessages = 24;  // an IOAPIC's pins
@@ -158,6 +171,14 @@ class Vm {
     return absl::UnimplementedError("this backend's VMs cannot be loaded");
   }
 
+  // Before the first vCPU is made, once. False: it posts nothing.
+  virtual bool PostWrites(std::span<const PostedRange>, PostedSink) { return false; }
+  // What was posted before the call has arrived when it is back. Any thread that holds
+  // no device's lock.
+  virtual void DeliverPosted() {}
+  // Whether writes that people see may be kept; at first they may. The same threads.
+  virtual void LetSeenWait(bool) {}
+
   // Where the VM counts; outlives it. Before the first vCPU is made.
   virtual void SetCounters(VmCounters*) {}
   // As of a vCPU.
@@ -177,6 +198,8 @@ struct BackendOptions {
   // kvm: whether the 8259s, the IOAPIC and the 8254 are the kernel's, and the LAPICs with
   // them; an error where it offers none.
   bool kernel_chips = false;
+  // kvm: entries of each vCPU's dirty ring; 0: bitmaps tell of writes.
+  uint32_t dirty_ring_entries = 0;
   // soft: whether code that runs often is translated to host code, how much of
   // that each vCPU keeps, and whether arithmetic flags that nothing reads are
   // right in what exceptions push (lib/cpu/soft/translate.h).

@@ -222,7 +222,12 @@ std::span<uint8_t> GuestMemory::Span(Gpa at, uint64_t size) {
 }
 
 void GuestMemory::MarkWritten(Gpa at, uint64_t size) {
-  if (watcher_ == nullptr || size == 0) return;
+  if (size == 0) return;
+  if (watcher_ == nullptr) {
+    // A log has the vCPUs' writes only.
+    if (write_log_ != nullptr && tracker_ != nullptr) tracker_->MarkLogged(at, size);
+    return;
+  }
   // A full fence: a vCPU that sets the flag and then reads the page must either
   // see these bytes or be seen by the load below.
   std::atomic_thread_fence(std::memory_order_seq_cst);

@@ -71,6 +71,22 @@ class WriteWatcher {
   virtual bool RightsRevoked(uint64_t ticket) { return ticket == 0; }
 };
 
+// A backend that cannot tell when its vCPUs write, but afterwards where: KVM. Only
+// while it keeps a log, which costs vCPUs their first write to each page between two
+// looks. Any thread.
+class WriteLog {
+ public:
+  virtual ~WriteLog() = default;
+  // Keeps a log of `bytes`, which lie in slots of the guest's memory, or will. What was
+  // written before is not in it. Once until End().
+  virtual void Begin(std::span<uint8_t> bytes) = 0;
+  virtual void End() = 0;
+  // Marks pages of the PageTracker: at least those that were written to since the
+  // last call. Who looks at their bytes after that sees these writes, and the next
+  // call tells of those that come later.
+  virtual void Collect() = 0;
+};
+
 class GuestMemory {
  public:
   // RAM below this address; the rest is mapped from 4 GiB up.
@@ -149,6 +165,9 @@ class GuestMemory {
   // At most one watcher; null to end it. Set before vCPUs run.
   void SetWriteWatcher(WriteWatcher* watcher) { watcher_ = watcher; }
   WriteWatcher* watcher() const { return watcher_; }
+  // The same of a log; there is one of the two at most.
+  void SetWriteLog(WriteLog* log) { write_log_ = log; }
+  WriteLog* write_log() const { return write_log_; }
   // The same of trackers: it does so itself.
   void SetTracker(PageTracker* tracker) { tracker_ = tracker; }
   PageTracker* tracker() const { return tracker_; }
@@ -163,6 +182,7 @@ class GuestMemory {
   std::vector<SlotListener*> listeners_;
   std::unique_ptr<std::atomic<uint8_t>[]> page_flags_;
   WriteWatcher* watcher_ = nullptr;
+  WriteLog* write_log_ = nullptr;
   PageTracker* tracker_ = nullptr;
 };
 

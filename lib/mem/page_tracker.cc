@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lib/mem/page_tracker.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace atl {
@@ -13,7 +14,10 @@ PageTracker::PageTracker(GuestMemory& memory, std::span<uint8_t> bytes)
   memory_.SetTracker(this);
 }
 
-PageTracker::~PageTracker() { memory_.SetTracker(nullptr); }
+PageTracker::~PageTracker() {
+  OnNextMark(nullptr);
+  memory_.SetTracker(nullptr);
+}
 
 // A mark that is there already has not been taken off: whoever takes it off looks at
 // the page, and once more when the rights are back.
@@ -32,9 +36,45 @@ bool PageTracker::RightsOut() const {
   return !open_.empty() && !memory_.watcher()->RightsRevoked(ticket_);
 }
 
+void PageTracker::MarkLogged(Gpa at, uint64_t size) {
+  // Whoever begins the log looks at all bytes after that: at these as well, or the load
+  // sees that it has begun.
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  if (!logged_.load(std::memory_order_relaxed)) return;
+  for (uint64_t done = 0; done < size;) {
+    const Gpa next = at + done;
+    const MemorySlot* const slot = memory_.Find(next, 1);
+    if (slot == nullptr) return;
+    const uint8_t* const host = slot->host + (next - slot->base);
+    if (Covers(host)) Mark(host);
+    done += kPageSize - (next.value & (kPageSize - 1));
+  }
+}
+
+void PageTracker::LookAtLog(uint64_t now) {
+  if (!logged_.load(std::memory_order_relaxed)) {
+    memory_.write_log()->Begin(bytes_);
+    logged_.store(true, std::memory_order_seq_cst);
+    std::fill(written_.begin(), written_.end(), now);
+  }
+  memory_.write_log()->Collect();
+  if (!any_.exchange(false, std::memory_order_seq_cst)) return;
+  for (size_t page = 0; page < written_.size(); ++page) {
+    if (marks_[page].load(std::memory_order_relaxed) == 0) continue;
+    marks_[page].exchange(0, std::memory_order_seq_cst);
+    written_[page] = now;
+  }
+}
+
 uint64_t PageTracker::Look(uint64_t since, std::vector<bool>* written) {
   MutexLock lock(&mu_);
   const uint64_t now = ++looks_;
+  if (memory_.write_log() != nullptr) {
+    LookAtLog(now);
+    written->assign(written_.size(), false);
+    for (size_t page = 0; page < written_.size(); ++page) (*written)[page] = written_[page] > since;
+    return now;
+  }
   // Before the marks: a write under a right that is out now is seen at this look, or
   // at the next, as is what a right allowed that has come back.
   const bool out = RightsOut();
@@ -61,6 +101,11 @@ uint64_t PageTracker::Look(uint64_t since, std::vector<bool>* written) {
 
 bool PageTracker::OnNextMark(std::function<void()> written) {
   MutexLock lock(&mu_);
+  if (WriteLog* const log = memory_.write_log()) {
+    if (written != nullptr) return false;
+    if (logged_.exchange(false)) log->End();
+    return true;
+  }
   MutexLock call_lock(&call_mu_);
   call_ = std::move(written);
   waited_for_.store(call_ != nullptr, std::memory_order_seq_cst);

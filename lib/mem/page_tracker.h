@@ -8,7 +8,9 @@
 // back. Until every vCPU has let go of them, the pages they may be of count as
 // written to, and so they do once more at the look after that.
 //
-// Where the backend keeps no such books (KVM), nothing is known.
+// A backend that cannot say so before (KVM) is asked afterwards, at each look
+// (WriteLog): from the first look on, and until nobody waits for marks any more. Where
+// it keeps no books at all, nothing is known.
 //
 // Thread rule: any thread, but the constructor and the destructor run while no vCPU
 // does.
@@ -50,20 +52,27 @@ class PageTracker {
   }
   // The page of `host`, which is covered.
   void Mark(const uint8_t* host);
+  // By a device, of memory of the guest that may be covered: where a log is kept.
+  void MarkLogged(Gpa at, uint64_t size);
 
   // --- Those who look ---
 
-  bool knows() const { return memory_.watcher() != nullptr && memory_.watcher()->KeepsRights(); }
+  bool knows() const {
+    return memory_.write_log() != nullptr ||
+           (memory_.watcher() != nullptr && memory_.watcher()->KeepsRights());
+  }
   // A look's number, from 1; and for each page whether it may have been written to
   // since the look of number `since` began. Only where knows().
   uint64_t Look(uint64_t since, std::vector<bool>* written);
   // Calls `written` once, when a page is marked that was not at the last look: at
   // once, or on any thread, with locks held, so that it may only wake somebody. Null
-  // ends the wait, and is not called after that. False: not every write will be told,
-  // since rights are still out; look again soon.
+  // ends the wait, and is not called after that, and a log ends: looks after it find
+  // everything written to. False: not every write will be told, since rights are still
+  // out or there is but a log; look again soon.
   bool OnNextMark(std::function<void()> written);
 
  private:
+  void LookAtLog(uint64_t now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   bool RightsOut() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   GuestMemory& memory_;
@@ -71,6 +80,7 @@ class PageTracker {
   const std::unique_ptr<std::atomic<uint8_t>[]> marks_;  // a page each
   std::atomic<bool> any_{false};                         // of the marks may be set
   std::atomic<bool> waited_for_{false};
+  std::atomic<bool> logged_{false};  // the log is kept; changed under mu_
 
   Mutex mu_;
   uint64_t looks_ ABSL_GUARDED_BY(mu_) = 0;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lib/vga/screen.h"
 
+#include <algorithm>
 #include <atomic>
 #include <memory>
 #include <utility>
@@ -21,6 +22,7 @@ uint64_t VgaScreen::TokenOf(const Registers& r, uint64_t version) const {
 }
 
 Registers VgaScreen::Snapshot(uint64_t* version) {
+  if (posted_ != nullptr) posted_->Deliver();
   return lock_.Run([&] {
     *version = vga_.version();
     return vga_.registers();
@@ -41,6 +43,12 @@ ui::Surface VgaScreen::Capture() {
 }
 
 ui::Damage VgaScreen::Refresh(ui::Surface& surface) {
+  ui::Damage damage = Update(surface);
+  still_.store(damage.empty() ? std::min(still_.load() + 1, kStill) : 0);
+  return damage;
+}
+
+ui::Damage VgaScreen::Update(ui::Surface& surface) {
   uint64_t version;
   const Registers r = Snapshot(&version);
   const uint64_t token = TokenOf(r, version);
@@ -72,6 +80,16 @@ std::optional<ui::TextScreen> VgaScreen::Text() {
 }
 
 bool VgaScreen::OnNextChange(const ui::Surface& seen, std::function<void()> changed) {
+  const bool wait = changed == nullptr || still_.load() < kStill;
+  if (posted_ != nullptr) {
+    posted_->MayWait(wait);
+    posted_->Deliver();
+  }
+  const bool told = TellNextChange(seen, std::move(changed));
+  return told && (posted_ == nullptr || !wait);
+}
+
+bool VgaScreen::TellNextChange(const ui::Surface& seen, std::function<void()> changed) {
   return lock_.Run([&] {
     if (changed == nullptr) {
       vga_.OnNextChange(nullptr);
@@ -86,6 +104,7 @@ bool VgaScreen::OnNextChange(const ui::Surface& seen, std::function<void()> chan
     // A change of the mode is told in every case.
     if (!Told(vga_.registers())) {
       vga_.OnNextChange(std::move(changed));
+      if (tracker_ != nullptr) tracker_->OnNextMark(nullptr);
       return token != 0;
     }
     // Whoever of the two is the first.

@@ -16,6 +16,7 @@ cpu::BackendOptions OptionsOf(const MachineConfig& config) {
   options.device = config.kvm_device;
   options.kernel_lapics = config.kernel_lapics;
   options.kernel_chips = config.kernel_chips;
+  options.dirty_ring_entries = config.dirty_ring_entries;
   options.cpu = config.cpu;
   options.translate = config.translate;
   options.precise = config.precise;

@@ -53,6 +53,7 @@
 #include "lib/vm/medium_ports.h"
 #include "lib/vm/networks.h"
 #include "lib/vm/removable.h"
+#include "lib/vm/rom_windows.h"
 #include "lib/vm/shadow.h"
 #include "lib/work/ring.h"
 #include "lib/work/worker_pool.h"
@@ -117,6 +118,7 @@ class PcBoard final : public Board {
         irqs_({.vcpus = context.config->vcpus}, *context.clock),
         fw_cfg_(*context.memory),
         bars_(&bus_),
+        roms_(bars_, *context.memory, context.at_standstill),
         shadow_(*context.memory, context.at_standstill),
         removable_(*context.config->fd_sets),
         workers_(kDiskThreads) {}
@@ -133,6 +135,9 @@ class PcBoard final : public Board {
   dev::IrqChips& irqs() override { return irqs_; }
   dev::FwCfg& fw_cfg() override { return fw_cfg_; }
   Mouse vmmouse() override { return vmmouse_; }
+  void UsePosted(dev::PostedWrites* posted) override {
+    if (display_ != nullptr) display_->UsePosted(posted);
+  }
   ui::Screen* screen() override { return display_ == nullptr ? nullptr : &display_->screen(); }
   ui::Input& input() override { return input_; }
   MuxedConsole* muxed_console() override { return terminal_.get(); }
@@ -227,6 +232,7 @@ class PcBoard final : public Board {
 
   void GuestRuns(bool runs) {
     shadow_.GuestRuns(runs);
+    roms_.GuestRuns(runs);
     if (display_ != nullptr) display_->framebuffer().GuestRuns(runs);
   }
   // A vector's own end is first to last: what is wired to an earlier one goes before it here.
@@ -295,6 +301,7 @@ class PcBoard final : public Board {
   std::vector<std::unique_ptr<dev::IrqLine>> lines_;
   dev::FwCfg fw_cfg_;
   pci::BusMapper bars_;
+  RomWindows roms_;
   Shadow shadow_;
   std::unique_ptr<Display> display_;  // null with -vga none
   Drives drives_;
@@ -474,7 +481,7 @@ absl::Status PcBoard::BuildPci() {
   // Those that PCI may be routed to; the others belong to the board itself.
   for (unsigned irq : {3, 4, 5, 6, 7, 9, 10, 11, 12, 14, 15}) isa[irq] = &NewIrq(irq);
   pirq_ = std::make_unique<pci::PirqRouter>(isa);
-  pci_ = std::make_unique<pci::PciBus>(&bars_, pirq_.get(), &irqs_);
+  pci_ = std::make_unique<pci::PciBus>(&roms_, pirq_.get(), &irqs_);
 
   DeviceLock& config_lock = NewLock();
   pci::ConfigPorts& ports = New<pci::ConfigPorts>(config_lock, pci_.get());
@@ -507,7 +514,7 @@ absl::Status PcBoard::BuildDisplay() {
                            SlotKind::kRam);
   if (context_.config->vga == VgaKind::kNone) return absl::OkStatus();
   DeviceLock& lock = NewLock();
-  ASSIGN_OR_RETURN(display_, Display::Create(*context_.config, *context_.memory, bars_, lock,
+  ASSIGN_OR_RETURN(display_, Display::Create(*context_.config, *context_.memory, roms_, lock,
                                              context_.at_standstill));
   std::unique_ptr<pci::PciDevice> function =
       display_->NewFunction(pci_->Wire(pci::DevFn(kVgaSlot, 0)));

@@ -17,6 +17,7 @@
 #include "lib/dev/device_lock.h"
 #include "lib/dev/fw_cfg.h"
 #include "lib/dev/irq_chips.h"
+#include "lib/dev/posted_writes.h"
 #include "lib/dev/system_control.h"
 #include "lib/dev/vmmouse.h"
 #include "lib/host/event_loop.h"
@@ -75,6 +76,10 @@ class Board {
     dev::DeviceLock* lock = nullptr;
   };
   virtual Mouse vmmouse() = 0;
+
+  // How the guest's writes come, where some may be late. Before it runs; outlives the
+  // board.
+  virtual void UsePosted(dev::PostedWrites* posted) = 0;
 
   // What the guest shows; null with -vga none. Any thread, as long as the board
   // lives.

@@ -117,9 +117,10 @@ struct MachineConfig {
   unsigned vcpus = 1;          // 1 to kMaxVcpus
   std::string accel = "auto";  // auto, or a backend's name
   std::string kvm_device = "/dev/kvm";
-  bool kernel_lapics = true;  // kvm: where it has them
-  bool kernel_chips = false;  // kvm: the other interrupt controllers and the 8254 too
-  std::string cpu = "max";    // max or base, as cpu::BackendOptions has it
+  bool kernel_lapics = true;        // kvm: where it has them
+  bool kernel_chips = false;        // kvm: the other interrupt controllers and the 8254 too
+  uint32_t dirty_ring_entries = 0;  // kvm: of each vCPU's; 0: bitmaps instead
+  std::string cpu = "max";          // max or base, as cpu::BackendOptions has it
   // The software CPU's, see cpu::BackendOptions.
   bool translate = true, precise = false, verify = false;
   uint64_t code_bytes = uint64_t{64} << 20;

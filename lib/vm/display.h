@@ -11,6 +11,7 @@
 
 #include "absl/status/statusor.h"
 #include "lib/dev/device_lock.h"
+#include "lib/dev/posted_writes.h"
 #include "lib/mem/guest_memory.h"
 #include "lib/mem/page_tracker.h"
 #include "lib/pci/device.h"
@@ -39,6 +40,8 @@ class Display {
   std::unique_ptr<pci::PciDevice> NewFunction(pci::PciWiring wiring);
   // By vga/text_mode.h, with the font of the VGA BIOS.
   bool SetTextMode();
+  // Before the guest runs; outlives the display.
+  void UsePosted(dev::PostedWrites* posted) { screen_.SetPosted(posted); }
   vga::VgaScreen& screen() { return screen_; }
   Framebuffer& framebuffer() { return framebuffer_; }
 

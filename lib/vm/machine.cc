@@ -115,6 +115,8 @@ absl::StatusOr<std::unique_ptr<Machine>> Machine::Create(
   ASSIGN_OR_RETURN(m->stats_, MachineStats::Create(config.vcpus, devices.names,
                                                    selection.backend->name != kKvm));
   ASSIGN_OR_RETURN(m->vm_, selection.backend->create_vm(selection.options, *m->memory_));
+  m->posted_ = std::make_unique<PostedPath>(*m->vm_, m->board_->bus());
+  if (m->posted_->used()) m->board_->UsePosted(m->posted_.get());
   m->vm_->SetCounters(&m->stats_->vm());
   m->event_fds_.Use(m->vm_->eventfds());
   if (m->vm_->has_lapics()) {

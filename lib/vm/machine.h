@@ -34,6 +34,7 @@
 #include "lib/vm/machine_event.h"
 #include "lib/vm/machine_stats.h"
 #include "lib/vm/networks.h"
+#include "lib/vm/posted.h"
 #include "lib/vm/vcpu_bus.h"
 #include "lib/vm/vcpu_threads.h"
 
@@ -141,6 +142,7 @@ class Machine final : public dev::SystemControl, public MachineControl {
   VmEventFds event_fds_;
   std::unique_ptr<Firmware> firmware_;
   std::unique_ptr<Networks> networks_;
+  std::unique_ptr<PostedPath> posted_;  // where the VM posts
   std::unique_ptr<Board> board_;
   std::vector<std::unique_ptr<MachineVcpuBus>> buses_;
   std::vector<std::unique_ptr<cpu::Vcpu>> vcpus_;

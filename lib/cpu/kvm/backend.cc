@@ -41,7 +41,8 @@ Verdict Probe(const BackendOptions& options) {
 }
 
 absl::StatusOr<std::unique_ptr<Vm>> CreateVm(const BackendOptions& options, GuestMemory& memory) {
-  return kvm::KvmVm::Create(DeviceOf(options), memory, options.kernel_lapics, options.kernel_chips);
+  return kvm::KvmVm::Create(DeviceOf(options), memory, options.kernel_lapics, options.kernel_chips,
+                            options.dirty_ring_entries);
 }
 
 }  // namespace

@@ -34,6 +34,7 @@
 #include "lib/cpu/kvm/regs_convert.h"
 #include "lib/cpu/kvm/snapshot.h"
 #include "lib/cpu/kvm/vm.h"
+#include "lib/cpu/kvm/xsave.h"
 #include "lib/cpu/msr_table.h"
 #include "lib/cpu/saved.h"
 
@@ -42,6 +43,9 @@ namespace {
 
 constexpr uint32_t kMsrApicBase = 0x1B;
 constexpr uint64_t kInterruptFlag = 0x200;
+// A guest that does nothing but write to new pages fills its ring that often and goes
+// on; a KVM without VT-x or SVM has been seen to lose count of it for good.
+constexpr unsigned kMostFullRings = 100000;
 constexpr uint64_t kInitKeepsCr0 = 0x60000000;  // CD and NW survive INIT
 
 class KvmVcpu : public Vcpu {
@@ -59,6 +63,7 @@ class KvmVcpu : public Vcpu {
     std::unique_ptr<KvmVcpu> out(
         new KvmVcpu(vm, config, std::move(fd), static_cast<kvm_run*>(run)));
     out->stats_ = OpenStats(out->fd_.get());
+    RETURN_IF_ERROR(vm.AddVcpu(out->fd_.get()));
     if (vm.has_lapics()) {
       RETURN_IF_ERROR(out->Ioctl(KVM_GET_LAPIC, &out->power_on_lapic_, "KVM_GET_LAPIC"));
     }
@@ -198,6 +203,7 @@ class KvmVcpu : public Vcpu {
   // The vCPU thread's alone, or anybody's while Run() is not executing.
   bool halted_ = false;
   bool wait_for_sipi_ = false;
+  unsigned full_rings_ = 0;  // exits for a full ring, one after the other
   bool incomplete_ = false;  // KVM_RUN has to take the result of an access yet
   uint64_t apic_base_ = 0;   // as the bus knows it
 
@@ -251,10 +257,7 @@ absl::Status KvmVcpu::PowerOn() {
   RETURN_IF_ERROR(SetSystemRegs(PowerOnSystemRegs(config_.index == 0)));
   RETURN_IF_ERROR(SetRegs(PowerOnRegs()));
   if (vm_.has_lapics()) RETURN_IF_ERROR(PowerOnLapic());
-  kvm_fpu fpu{};
-  fpu.fcw = 0x40;  // so after power-on; FNINIT makes it 0x37F
-  fpu.mxcsr = 0x1F80;
-  RETURN_IF_ERROR(Ioctl(KVM_SET_FPU, &fpu, "KVM_SET_FPU"));
+  RETURN_IF_ERROR(ResetXsave(fd_.get(), vm_.xsave_bytes()));
   kvm_debugregs debug{};
   debug.dr6 = 0xFFFF0FF0;
   debug.dr7 = 0x400;
@@ -453,6 +456,8 @@ absl::StatusOr<Exit> KvmVcpu::Run() {
     const int error = errno;
     in_run_.exchange(0);
     incomplete_ = false;
+    // Before this exit is looked at: they came first.
+    vm_.DeliverPosted();
     SyncFromRun();
     if (result < 0) {
       if (error == EINTR || error == EAGAIN) continue;
@@ -463,6 +468,7 @@ absl::StatusOr<Exit> KvmVcpu::Run() {
 }
 
 std::optional<Exit> KvmVcpu::HandleExit() {
+  if (run_->exit_reason != KVM_EXIT_DIRTY_RING_FULL) full_rings_ = 0;
   switch (run_->exit_reason) {
     case KVM_EXIT_IO:
       HandlePorts();
@@ -480,6 +486,10 @@ std::optional<Exit> KvmVcpu::HandleExit() {
     case KVM_EXIT_IOAPIC_EOI:
       config_.bus->EndOfInterrupt(run_->eoi.vector);
       return std::nullopt;
+    case KVM_EXIT_DIRTY_RING_FULL:
+      vm_.slots().RingIsFull();
+      if (++full_rings_ < kMostFullRings) return std::nullopt;
+      return Exit{ExitReason::kError, "KVM's dirty ring stays full: it has overrun it"};
     case KVM_EXIT_INTR:
     case KVM_EXIT_IRQ_WINDOW_OPEN:
     case KVM_EXIT_SET_TPR:

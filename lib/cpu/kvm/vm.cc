@@ -14,6 +14,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "lib/base/status_macros.h"
+#include "lib/cpu/kvm/msr_filter.h"
+#include "lib/cpu/kvm/xsave.h"
 
 namespace atl::cpu::kvm {
 namespace {
@@ -32,10 +34,6 @@ constexpr Capability kNeeded[] = {
     {KVM_CAP_MP_STATE, "processor states"},     {KVM_CAP_READONLY_MEM, "read-only memory"},
     {KVM_CAP_IMMEDIATE_EXIT, "immediate exit"},
 };
-
-bool SameSlot(const MemorySlot& a, const MemorySlot& b) {
-  return a.base == b.base && a.size == b.size && a.host == b.host && a.kind == b.kind;
-}
 
 void OnKick(int) {}
 
@@ -88,7 +86,8 @@ UniqueFd OpenStats(int fd) {
 }
 
 absl::StatusOr<std::unique_ptr<KvmVm>> KvmVm::Create(const std::string& device, GuestMemory& memory,
-                                                     bool kernel_lapics, bool kernel_chips) {
+                                                     bool kernel_lapics, bool kernel_chips,
+                                                     uint32_t dirty_ring_entries) {
   ASSIGN_OR_RETURN(const UniqueFd kvm, OpenDevice(device));
   int fd;
   do {
@@ -96,15 +95,21 @@ absl::StatusOr<std::unique_ptr<KvmVm>> KvmVm::Create(const std::string& device, 
   } while (fd < 0 && errno == EINTR);
   if (fd < 0) return ErrnoError(errno, absl::StrCat(device, ": KVM_CREATE_VM"));
   std::unique_ptr<KvmVm> vm(new KvmVm(UniqueFd(fd), memory));
-  RETURN_IF_ERROR(Annotate(vm->Prepare(kvm.get(), kernel_lapics, kernel_chips), device));
+  RETURN_IF_ERROR(
+      Annotate(vm->Prepare(kvm.get(), kernel_lapics, kernel_chips, dirty_ring_entries), device));
   vm->stats_ = OpenStats(vm->fd());
   memory.AddListener(vm.get());
+  memory.SetWriteLog(&vm->slots_);
   return vm;
 }
 
-KvmVm::~KvmVm() { memory_.RemoveListener(this); }
+KvmVm::~KvmVm() {
+  memory_.RemoveListener(this);
+  memory_.SetWriteLog(nullptr);
+}
 
-absl::Status KvmVm::Prepare(int device, bool kernel_lapics, bool kernel_chips) {
+absl::Status KvmVm::Prepare(int device, bool kernel_lapics, bool kernel_chips,
+                            uint32_t dirty_ring_entries) {
   // SA_RESTART would send the thread back into KVM_RUN.
   struct sigaction action {};
   action.sa_handler = OnKick;
@@ -125,12 +130,9 @@ absl::Status KvmVm::Prepare(int device, bool kernel_lapics, bool kernel_chips) {
     return ErrnoError(errno, "KVM_SET_TSS_ADDR");
   }
   // MSRs that KVM does not have come to the bus: those of the LAPIC's x2APIC mode.
-  kvm_enable_cap msr{};
-  msr.cap = KVM_CAP_X86_USER_SPACE_MSR;
-  msr.args[0] = KVM_MSR_EXIT_REASON_UNKNOWN | KVM_MSR_EXIT_REASON_INVAL;
-  if (ioctl(device, KVM_CHECK_EXTENSION, KVM_CAP_X86_USER_SPACE_MSR) > 0) {
-    ioctl(vm_.get(), KVM_ENABLE_CAP, &msr);
-  }
+  RETURN_IF_ERROR(SetMsrFilter(device, vm_.get()));
+  RETURN_IF_ERROR(slots_.Prepare(device, dirty_ring_entries));
+  xsave_bytes_ = XsaveBytes(vm_.get());
 
   const auto offers = [device](int capability) {
     return ioctl(device, KVM_CHECK_EXTENSION, capability) > 0;
@@ -165,41 +167,16 @@ absl::Status KvmVm::Prepare(int device, bool kernel_lapics, bool kernel_chips) {
   return slot_error_;
 }
 
-absl::Status KvmVm::SetSlot(uint32_t slot, const MemorySlot& what) {
-  kvm_userspace_memory_region region{};
-  region.slot = slot;
-  region.flags = what.kind == SlotKind::kRom && what.size != 0 ? KVM_MEM_READONLY : 0;
-  region.guest_phys_addr = what.base.value;
-  region.memory_size = what.size;
-  region.userspace_addr = reinterpret_cast<uint64_t>(what.host);
-  if (ioctl(vm_.get(), KVM_SET_USER_MEMORY_REGION, &region) != 0) {
-    return ErrnoError(
-        errno, absl::StrFormat("memory slot of 0x%x bytes at 0x%x", what.size, what.base.value));
-  }
-  return absl::OkStatus();
+bool KvmVm::PostWrites(std::span<const PostedRange> ranges, PostedSink sink) {
+  posted_sink_ = std::move(sink);
+  coalesced_ = std::make_unique<Coalesced>(vm_.get(), ranges, posted_sink_);
+  return coalesced_->any();
 }
 
-void KvmVm::OnSlotsChanged() {
-  const std::span<const MemorySlot> wanted = memory_.slots();
-  // First what is gone or changed, so that what is new never overlaps it.
-  for (uint32_t i = 0; i < slots_.size(); ++i) {
-    if (slots_[i].size == 0) continue;
-    const bool kept = std::any_of(wanted.begin(), wanted.end(),
-                                  [&](const MemorySlot& w) { return SameSlot(w, slots_[i]); });
-    if (kept) continue;
-    slot_error_.Update(SetSlot(i, MemorySlot{slots_[i].base, 0, slots_[i].host, SlotKind::kRam}));
-    slots_[i] = {};
-  }
-  for (const MemorySlot& w : wanted) {
-    const bool there = std::any_of(slots_.begin(), slots_.end(),
-                                   [&](const MemorySlot& s) { return SameSlot(w, s); });
-    if (there) continue;
-    uint32_t free = 0;
-    while (free < slots_.size() && slots_[free].size != 0) ++free;
-    if (free == slots_.size()) slots_.emplace_back();
-    slot_error_.Update(SetSlot(free, w));
-    slots_[free] = w;
-  }
+absl::Status KvmVm::AddVcpu(int vcpu) {
+  EnforceParavirtCpuid(vm_.get(), vcpu);
+  if (coalesced_ != nullptr) coalesced_->AddVcpu(vcpu);
+  return slots_.AddVcpu(vcpu);
 }
 
 void KvmVm::SendInterrupt(const InterruptMessage& message) {

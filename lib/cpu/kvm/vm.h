@@ -25,7 +25,9 @@
 #include "lib/base/unique_fd.h"
 #include "lib/cpu/backend.h"
 #include "lib/cpu/kvm/chips.h"
+#include "lib/cpu/kvm/coalesced.h"
 #include "lib/cpu/kvm/eventfds.h"
+#include "lib/cpu/kvm/slots.h"
 #include "lib/mem/guest_memory.h"
 
 namespace atl::cpu::kvm {
@@ -62,11 +64,12 @@ inline constexpr unsigned long kSetCpuid2 = _IOC(_IOC_WRITE, KVMIO, 0x90, 8);
 class KvmVm : public Vm, private SlotListener {
  public:
   // `kernel_lapics`: the kernel's where it offers that; `kernel_chips`: the other
-  // interrupt controllers and the 8254 too, or an error.
+  // interrupt controllers and the 8254 too, or an error. `dirty_ring_entries`: see slots.h.
   static absl::StatusOr<std::unique_ptr<KvmVm>> Create(const std::string& device,
                                                        GuestMemory& memory,
                                                        bool kernel_lapics = false,
-                                                       bool kernel_chips = false);
+                                                       bool kernel_chips = false,
+                                                       uint32_t dirty_ring_entries = 0);
   ~KvmVm() override;
 
   absl::StatusOr<std::unique_ptr<Vcpu>> CreateVcpu(const VcpuConfig& config) override;
@@ -88,6 +91,14 @@ class KvmVm : public Vm, private SlotListener {
   // The host's TSC when either was called last; 0 before.
   uint64_t saved_at() const { return saved_at_; }
 
+  bool PostWrites(std::span<const PostedRange> ranges, PostedSink sink) override;
+  void DeliverPosted() override {
+    if (coalesced_ != nullptr) coalesced_->Deliver();
+  }
+  void LetSeenWait(bool may) override {
+    if (coalesced_ != nullptr) coalesced_->LetSeenWait(may);
+  }
+
   int stats_fd() const override { return stats_.get(); }
 
   int fd() const { return vm_.get(); }
@@ -95,28 +106,36 @@ class KvmVm : public Vm, private SlotListener {
   // What KVM can show to a guest, already without what does not work here.
   const std::vector<kvm_cpuid_entry2>& cpuid() const { return cpuid_; }
   size_t run_size() const { return run_size_; }
+  // See xsave.h.
+  size_t xsave_bytes() const { return xsave_bytes_; }
+  Slots& slots() { return slots_; }
+  // What a new vCPU shares with the VM.
+  absl::Status AddVcpu(int vcpu);
   // The first error of a slot change; a vCPU reports it instead of running.
   const absl::Status& slot_error() const { return slot_error_; }
 
  private:
-  KvmVm(UniqueFd vm, GuestMemory& memory) : vm_(std::move(vm)), memory_(memory) {}
-  absl::Status Prepare(int device, bool kernel_lapics, bool kernel_chips);
-  void OnSlotsChanged() override;
-  absl::Status SetSlot(uint32_t slot, const MemorySlot& what);
+  KvmVm(UniqueFd vm, GuestMemory& memory)
+      : vm_(std::move(vm)), memory_(memory), slots_(vm_.get(), memory) {}
+  absl::Status Prepare(int device, bool kernel_lapics, bool kernel_chips,
+                       uint32_t dirty_ring_entries);
+  void OnSlotsChanged() override { slot_error_.Update(slots_.Update()); }
 
   const UniqueFd vm_;
   UniqueFd stats_;
   GuestMemory& memory_;
   std::vector<kvm_cpuid_entry2> cpuid_;
   size_t run_size_ = 0;
+  size_t xsave_bytes_ = 0;
   bool has_lapics_ = false;
   bool has_eventfds_ = false;
   std::unique_ptr<KvmEventFds> routes_;
   std::unique_ptr<KvmChips> chips_;
   uint64_t saved_at_ = 0;
-  // KVM's slots by number; size 0: free.
-  std::vector<MemorySlot> slots_;
+  Slots slots_;
   absl::Status slot_error_;
+  PostedSink posted_sink_;
+  std::unique_ptr<Coalesced> coalesced_;
 };
 
 // Filters what KVM_GET_SUPPORTED_CPUID says to what works here. With the kernel's
