@@ -187,7 +187,6 @@ static void reset_vcpu(struct atl_vcpu *v)
 		atl_svm_intercept(c, always[i], true);
 	c->control.intercepts[INTERCEPT_DR] = ~0u;	/* reads and writes */
 	c->control.iopm_base_pa = __pa(iopm);
-	c->control.int_ctl = V_INTR_MASKING_MASK;
 	c->control.nested_ctl = NESTED_PAGING;
 	c->control.nested_cr3 = __pa(v->vm->root);
 	s->asid_cpu = -1;
@@ -263,7 +262,9 @@ static void enter(struct atl_vcpu *v)
 		c->save.rflags |= X86_EFLAGS_TF;
 	c->save.cr2 = v->cr2;
 	c->save.cr3 = v->cr3;
-	c->control.int_ctl = (c->control.int_ctl & ~V_TPR_MASK) | (v->cr8 & V_TPR_MASK);
+	/* Masking anew: QEMU's #VMEXIT for a state that VMRUN refuses has written 0. */
+	c->control.int_ctl = (c->control.int_ctl & ~V_TPR_MASK) | V_INTR_MASKING_MASK |
+			     (v->cr8 & V_TPR_MASK);
 	/* All MSRs are intercepted where that is needed: a map of ones, as iopm is. */
 	c->control.msrpm_base_pa = __pa(READ_ONCE(v->vm->all_msrs) ? iopm : msrpm);
 	c->control.clean = 0;
