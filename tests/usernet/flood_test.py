@@ -336,7 +336,8 @@ def main(net, frames):
     finally:
         process.kill()
         process.wait()
-        shutil.rmtree(folder)
+        # The guardian of a killed net takes the socket's name away, perhaps meanwhile.
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":
