@@ -28,7 +28,10 @@ from console import ACCEL, PROMPT, Console
 DRIVERS = {"virtio": "virtio_net", "e1000": "e1000", "rtl8139": "8139cp", "rtl8139c": "8139too",
            "ne2k_pci": "ne2k-pci"}
 OPTIONS = dict(a[2:].split("=", 1) for a in sys.argv[1:] if a.startswith("--"))
-RUN, VMLINUZ, INITRD, *TESTS = [a for a in sys.argv[1:] if not a.startswith("--")]
+ARGUMENTS = [a for a in sys.argv[1:] if not a.startswith("--")]
+# Each test runs in a folder of its own.
+RUN, VMLINUZ, INITRD = (os.path.abspath(p) for p in ARGUMENTS[:3])
+TESTS = ARGUMENTS[3:]
 MODEL = OPTIONS.get("model", "virtio")
 MIB = int(OPTIONS.get("mib", "20"))
 # More than this is not kept by the guest, but sent back as it comes.
@@ -328,10 +331,9 @@ class Net(unittest.TestCase):
 
 if __name__ == "__main__":
     if os.environ.get("ATOLL_NET_TEST") != "inside":
-        paths = [os.path.abspath(p) for p in (RUN, VMLINUZ, INITRD)]
         more = ["--%s=%s" % o for o in OPTIONS.items()]
         os.environ["ATOLL_NET_TEST"] = "inside"
         os.execvp("unshare", ["unshare", "-Urn", sys.executable, os.path.abspath(__file__), *more,
-                              *paths, *TESTS])
+                              RUN, VMLINUZ, INITRD, *TESTS])
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     unittest.main(argv=[sys.argv[0], *TESTS], verbosity=2)
